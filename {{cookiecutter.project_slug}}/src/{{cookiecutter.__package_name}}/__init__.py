@@ -1,0 +1,1 @@
+"""An HTTP service around one machine-learning model."""

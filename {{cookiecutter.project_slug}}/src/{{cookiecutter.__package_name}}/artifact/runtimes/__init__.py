@@ -1,0 +1,1 @@
+"""What runs a loaded artifact, one module per format. From the template; upgraded with it."""
