@@ -1,0 +1,64 @@
+"""The application: settings in, a FastAPI app with one loaded model out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from .api import health, predict
+from .api.openapi import install_openapi
+from .api.problems import install_problems, unexpected
+from .artifact.load import LoadedModel, load_model
+from .distribution import distribution
+from .serving.model import Model
+from .serving.readiness import Readiness
+from .settings import Settings, load_settings
+from .telemetry.metrics import Metrics
+from .telemetry.requests import RequestTelemetry
+
+
+def create_app(settings: Settings | None = None, model: LoadedModel | None = None) -> FastAPI:
+    """Make the application.
+
+    settings: read from the environment unless given. model: a model that is already loaded, as
+    tests and forked workers have; otherwise the lifespan loads the one in `settings.model_dir`.
+    Entering the lifespan raises ModelError if there is no model that may be served.
+    """
+    settings = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loaded = model or load_model(settings.model_dir, settings.max_model_bytes)
+        served = Model(loaded, settings, app.state.metrics)
+        try:
+            await served.warm_up()
+            app.state.model = served
+            app.state.readiness.ready()
+            yield
+        finally:
+            served.close()
+
+    about = distribution()
+    app = FastAPI(
+        title=about.name,
+        summary=about.summary,
+        version=about.version,
+        openapi_url="/openapi.json" if settings.docs else None,
+        lifespan=lifespan,
+        # Looked up on every request otherwise; turn it on if you use OpenTelemetry.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.settings = settings
+    app.state.metrics = Metrics()
+    app.state.readiness = Readiness()
+    app.add_middleware(
+        RequestTelemetry,
+        metrics=app.state.metrics,
+        access_log=settings.access_log,
+        refuse=unexpected,
+    )
+    app.include_router(predict.router)
+    app.include_router(health.router)
+    install_problems(app)
+    install_openapi(app)
+    return app

@@ -1,0 +1,125 @@
+"""Everything that can go wrong, as one taxonomy. From the template; upgraded with it.
+
+What a client did wrong is told to the client; what we did wrong is told to the log, and the
+client gets an id. Protocols in `api/` decide how an error looks on the wire, not what it says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+class ServiceExit(Exception):
+    """Ends the process: `str()` is one line that says what is wrong and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(ServiceExit):
+    """A setting or an argument is wrong."""
+
+    exit_code = 2
+
+
+class StartupError(ServiceExit):
+    """The service cannot start."""
+
+    exit_code = 3
+
+
+class ModelError(StartupError):
+    """The model directory does not hold a model that may be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong with a request body.
+
+    pointer: where, as a JSON pointer (RFC 6901). message: what is expected there; it never
+    repeats the rejected value.
+    """
+
+    pointer: str
+    message: str
+
+
+class RequestError(Exception):
+    """A request that gets no prediction; subclasses say which kind.
+
+    detail: what is wrong, for the client. errors: where exactly, if that is known. headers: what
+    the answer carries besides.
+    """
+
+    status = 500
+    kind = "internal-error"
+    title = "Internal error"
+
+    def __init__(
+        self,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+
+
+class InvalidJSON(RequestError):
+    """The body is not JSON (RFC 8259)."""
+
+    status, kind, title = 400, "invalid-json", "Not JSON"
+
+
+class BodyTimeout(RequestError):
+    """The body did not arrive in time."""
+
+    status, kind, title = 408, "body-timeout", "Request took too long to arrive"
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than `SERVING_MAX_BODY_BYTES`."""
+
+    status, kind, title = 413, "body-too-large", "Body too large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not JSON by its type, or it is encoded."""
+
+    status, kind, title = 415, "unsupported-media-type", "Unsupported media type"
+
+
+class InvalidInput(RequestError):
+    """The body is JSON but does not fit the model's signature."""
+
+    status, kind, title = 422, "invalid-input", "Input does not fit the model"
+
+
+class QueueFull(RequestError):
+    """More rows or requests wait than the queue may hold."""
+
+    status, kind, title = 503, "queue-full", "Too busy"
+
+
+class Unavailable(RequestError):
+    """The service is starting or draining."""
+
+    status, kind, title = 503, "unavailable", "Not available"
+
+
+class DeadlineExceeded(RequestError):
+    """No answer within the deadline."""
+
+    status, kind, title = 504, "deadline-exceeded", "Deadline passed"
+
+
+class PredictionFailed(RequestError):
+    """The model failed. The log has the reason under the same id."""
+
+    status, kind, title = 500, "prediction-failed", "The model failed"
+
+
+class NonFiniteOutput(PredictionFailed):
+    """The model answered with a number that JSON cannot carry."""
+
+    kind, title = "non-finite-output", "The model's answer is not finite"

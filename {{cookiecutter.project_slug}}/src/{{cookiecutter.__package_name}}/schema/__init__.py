@@ -1,0 +1,1 @@
+"""Signature to requests, answers and OpenAPI. From the template; upgraded with it."""

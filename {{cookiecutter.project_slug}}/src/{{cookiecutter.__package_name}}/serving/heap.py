@@ -1,0 +1,20 @@
+"""The heap of a process that has its model and will only serve from now on.
+
+Full collections walk the whole heap of scikit-learn: at 32 connections they took p99 from 4 ms
+to 118 ms. What was allocated until now is frozen out of them, and they come rarely.
+"""
+
+import ctypes
+import gc
+import sys
+
+
+def settle_heap() -> None:
+    """Give back what loading left over, then keep the collector away from what stays."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
+        if trim is not None:
+            trim(0)
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)

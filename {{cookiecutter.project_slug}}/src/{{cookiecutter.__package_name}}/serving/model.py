@@ -1,0 +1,83 @@
+"""The model as handlers know it: batched, bounded, and able to say who it is."""
+
+import time
+from typing import Any
+
+from ..artifact.load import Batch, LoadedModel
+from ..errors import NonFiniteOutput, PredictionFailed, RequestError
+from ..schema.answers import Answers, Outputs, Predictions
+from ..schema.requests import RequestParser, Rows
+from ..settings import Settings
+from ..telemetry.metrics import Metrics
+from .batcher import Batcher, Bounds
+from .threads import PredictionThreads
+
+
+class Model:
+    """What `ModelDep` gives a handler.
+
+    A handler that awaits `predict` gets batching, admission and deadlines with it. The loaded
+    model is owned by the process that made it; `close` ends its threads.
+    """
+
+    def __init__(self, loaded: LoadedModel, settings: Settings, metrics: Metrics) -> None:
+        self.manifest = manifest = loaded.manifest
+        self.parser = RequestParser(manifest.signature, settings.max_rows)
+        self.max_rows = settings.max_rows
+        self._loaded = loaded
+        self._metrics = metrics
+        self._timeout = settings.request_timeout
+        self._answers = Answers(manifest.signature)
+        self._identity = {"name": manifest.name, "version": manifest.version}
+        self._threads = PredictionThreads(settings.threads if manifest.probes.thread_safe else 1)
+        self._batcher = Batcher(
+            self._call,
+            self._threads,
+            Bounds(
+                batch_rows=settings.max_batch_rows if manifest.probes.row_independent else 1,
+                queued_rows=settings.max_queued_rows,
+                queued_requests=settings.max_queued_requests,
+            ),
+        )
+        metrics.model_loaded(manifest.name, manifest.version, loaded.seconds)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What `GET /model` tells: the manifest without its examples."""
+        return self.manifest.model_dump(mode="json", exclude={"examples", "schema_version"})
+
+    async def predict(self, rows: Rows) -> Predictions:
+        """Predict the rows of one request.
+
+        Raises QueueFull and DeadlineExceeded as they are; PredictionFailed for whatever the model
+        raised and for an answer that is not a finite number.
+        """
+        timeout = min(rows.timeout or self._timeout, self._timeout)
+        try:
+            outputs = await self._batcher.predict(rows, timeout)
+        except RequestError:
+            raise
+        except Exception as error:
+            raise PredictionFailed("The model failed on this input.") from error
+        if not outputs.finite:
+            raise NonFiniteOutput("The model's answer to this input is not a finite number.")
+        return Predictions(self._answers(outputs), self._identity)
+
+    async def warm_up(self) -> None:
+        """Predict the golden examples through the engine, so that the first caller pays nothing.
+
+        Raises what `predict` raises.
+        """
+        for example in self.manifest.examples:
+            row = [example.input[name] for name in self.manifest.signature.columns]
+            await self.predict(Rows([row]))
+
+    def close(self) -> None:
+        """End the prediction threads after the work they have."""
+        self._threads.close()
+
+    def _call(self, values: Batch) -> Outputs:
+        started = time.perf_counter()
+        outputs = self._loaded.predict(values)
+        self._metrics.batch_predicted(len(values), time.perf_counter() - started)
+        return outputs

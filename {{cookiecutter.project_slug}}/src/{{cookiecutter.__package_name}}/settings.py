@@ -1,0 +1,131 @@
+"""Every knob of the service. Each is an environment variable: SERVING_ and the field's name."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from .errors import UsageError
+
+PREFIX = "SERVING_"
+
+# Kubernetes sets these in every pod beside a service that is called `serving`.
+_INJECTED = re.compile(r"SERVING_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
+
+
+class Settings(BaseSettings):
+    """What can be set, with the default that is used otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback exposes nothing; a container sets 0.0.0.0."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes a free one and logs it. Falls back to PORT."""
+
+    model_dir: Path = Path("model")
+    """Directory with manifest.json and the artifact, relative to the working directory."""
+
+    max_model_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
+    """Largest artifact, on disk and expanded. Raise it for a larger model that you trust."""
+
+    max_rows: Annotated[int, Field(gt=0)] = 1000
+    """Most rows in one request. More make one caller's request everyone's delay."""
+
+    max_body_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
+    """Largest request body. 1 MiB holds 1,000 rows of about 100 numbers; more gets 413."""
+
+    body_timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds for a request body to arrive; a client that is slower gets 408."""
+
+    request_timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds from a parsed request to its answer, waiting included; later gets 504. A client may
+    ask for less with X-Request-Timeout-Ms. Watch serving_queue_seconds before you raise it."""
+
+    max_batch_rows: Annotated[int, Field(gt=0)] = 256
+    """Most rows that are predicted in one call. Requests that wait while the model is busy share
+    the next call. Watch serving_batch_rows: a p99 at this limit says the model is saturated."""
+
+    max_queued_rows: Annotated[int, Field(gt=0)] = 10_000
+    """Most rows that wait; beyond them a request gets 503 at once instead of a late answer."""
+
+    max_queued_requests: Annotated[int, Field(gt=0)] = 1000
+    """Most requests that wait; beyond them a request gets 503 at once."""
+
+    threads: Annotated[int, Field(gt=0)] = 1
+    """Threads that predict. More than one slowed scikit-learn down in 10 of 12 cases measured;
+    a model that was not found thread-safe gets one whatever this says."""
+
+    drain_delay: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds between SIGTERM, when /readyz turns 503, and the end of accepting connections: the
+    time a load balancer needs to notice. SIGINT (Ctrl-C) skips it."""
+
+    drain_timeout: Annotated[float, Field(gt=0)] = 25.0
+    """Seconds for requests in flight to finish after that. With drain_delay it should stay under
+    the platform's own limit (Kubernetes: terminationGracePeriodSeconds, 30)."""
+
+    docs: bool = True
+    """Whether /docs, /redoc and /openapi.json are served."""
+
+    access_log: bool = True
+    """Whether every request is logged in one line."""
+
+    log_format: Annotated[str, Field(pattern="^(auto|json|text)$")] = "auto"
+    """json for machines, text for people; auto is text on a terminal and json otherwise."""
+
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    """Least severity that is logged."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        fallbacks = {"port": os.environ["PORT"]} if os.environ.get("PORT") else {}
+        return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
+
+
+class _Variables(EnvSettingsSource):
+    """The SERVING_ variables, without those that Kubernetes injects; unknown ones are refused."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        known = {f"{PREFIX}{field}".upper() for field in Settings.model_fields}
+        own = {}
+        for name, value in os.environ.items():
+            injected_port = name == "SERVING_PORT" and _INJECTED_URL.match(value)
+            if not name.startswith(PREFIX) or _INJECTED.fullmatch(name) or injected_port:
+                continue
+            if name not in known:
+                raise UsageError(f"{name} is not a setting: remove it, or see `serve --help`.")
+            own[name.lower()] = value
+        return own
+
+
+def load_settings(**given: object) -> Settings:
+    """Read the settings: what is `given` (and not None), then variables, then defaults.
+
+    Raises UsageError, one line, for an unknown SERVING_ variable or a value that does not fit.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise UsageError(f"{name} does not fit: {first['msg']}.") from None

@@ -1,0 +1,91 @@
+"""Around every request: its id, its metrics, its line in the log, and the last safety net."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .metrics import Metrics
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Refuse = Callable[[Exception, str], Any]
+"""Makes the answer, an ASGI application, to an exception that nothing handled, and its id."""
+
+CLIENT_GONE = 499
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+access = logging.getLogger("access")
+logger = logging.getLogger(__name__)
+
+
+class RequestTelemetry:
+    """ASGI middleware. It sets `scope["state"]["request_id"]` and answers with X-Request-ID."""
+
+    def __init__(self, app: App, metrics: Metrics, access_log: bool, refuse: Refuse) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id
+        header = (b"x-request-id", request_id.encode())
+        status = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        started = time.perf_counter()
+        self._metrics.request_started()
+        try:
+            await self._app(scope, receive, observed)
+        except Exception as error:
+            logger.exception("request failed", extra={"request_id": request_id})
+            if status:
+                raise
+            await self._refuse(error, request_id)(scope, receive, observed)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.request_done(route, status or CLIENT_GONE, seconds)
+            if self._access_log:
+                self._write_line(scope, status or CLIENT_GONE, seconds, request_id)
+
+    @staticmethod
+    def _write_line(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        client = scope.get("client")
+        access.info(
+            "%s %s %d",
+            scope["method"],
+            scope["path"],
+            status,
+            extra={
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "milliseconds": round(seconds * 1000, 2),
+                "client": client[0] if client else None,
+                "request_id": request_id,
+            },
+        )
+
+
+def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return secrets.token_hex(8)
