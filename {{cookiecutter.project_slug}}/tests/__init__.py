@@ -1,0 +1,1 @@
+"""Tests of this service: yours here, the template's in `engine/`."""

@@ -1,0 +1,61 @@
+"""What every test may ask for. They adapt to the model in `model/`."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from {{ cookiecutter.__package_name }}.app import create_app
+from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel, load_model
+from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+from {{ cookiecutter.__package_name }}.settings import Settings
+
+from .engine.models import package_iris
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("SERVING_") or name in {"PORT", "WEB_CONCURRENCY"}:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The service's model; where none was fetched yet, one that is fitted on the spot."""
+    own = PROJECT / "model"
+    if (own / "manifest.json").exists():
+        return own
+    return package_iris(tmp_path_factory.mktemp("iris") / "model")
+
+
+@pytest.fixture(scope="session")
+def loaded(model_dir: Path) -> LoadedModel:
+    return load_model(model_dir, max_bytes=2**31)
+
+
+@pytest.fixture
+def manifest(loaded: LoadedModel) -> Manifest:
+    return loaded.manifest
+
+
+@pytest.fixture
+def settings(model_dir: Path) -> Settings:
+    return Settings(model_dir=model_dir)
+
+
+@pytest.fixture
+def app(settings: Settings, loaded: LoadedModel) -> FastAPI:
+    return create_app(settings, loaded)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """A client of the running application: the lifespan is entered."""
+    with TestClient(app) as client:
+        yield client

@@ -1,0 +1,124 @@
+"""A real service in a process of its own, for tests of what only a process shows."""
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+import {{ cookiecutter.__package_name }} as package
+
+PATIENCE = 60.0
+
+
+class Service:
+    """`serve` on a free port: `with Service(model_dir) as service: service.get("/readyz")`."""
+
+    def __init__(self, model_dir: Path, *arguments: str, **settings: object) -> None:
+        self._command = [sys.executable, "-m", package.__name__, "serve", *arguments]
+        self._environment = environment(
+            SERVING_MODEL_DIR=model_dir,
+            SERVING_PORT=0,
+            SERVING_LOG_FORMAT="json",
+            **{f"SERVING_{name.upper()}": value for name, value in settings.items()},
+        )
+        self.lines: list[str] = []
+        self._arrived: queue.Queue[str | None] = queue.Queue()
+
+    def start(self) -> Self:
+        """Start the process without waiting for anything."""
+        self.process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __enter__(self) -> Self:
+        self.start()
+        line = self.wait_for_line("listening on")
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert found
+        self.port = int(found[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+    def wait_for_line(self, text: str, patience: float = PATIENCE) -> str:
+        """Wait until the log has a line that holds `text`; return it."""
+        deadline = time.monotonic() + patience
+        while True:
+            line = self._arrived.get(timeout=max(0.01, deadline - time.monotonic()))
+            assert line is not None, "the service ended:\n" + "\n".join(self.lines)
+            if text in line:
+                return line
+
+    def stop(self, sig: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, return the exit code."""
+        self.process.send_signal(sig)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end of the process; return its exit code."""
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stderr
+        self.process.stderr.close()
+        return code
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        return self.client.get(path, **options)
+
+    def predict(self, instances: list[Any], **options: Any) -> httpx2.Response:
+        return self.client.post("/predict", json={"instances": instances}, **options)
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+            self._arrived.put(line)
+        self._arrived.put(None)
+
+
+def environment(**variables: object) -> dict[str, str]:
+    """This process's variables without settings of the service, and `variables`."""
+    kept: Mapping[str, str] = {
+        name: value for name, value in os.environ.items() if not name.startswith("SERVING_")
+    }
+    return {**kept, **{name: str(value) for name, value in variables.items()}}
+
+
+def run(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run a command of the service to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", package.__name__, *arguments],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )

@@ -1,0 +1,110 @@
+"""How a service starts and how it fails to, in real processes."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import {{ cookiecutter.__package_name }} as package
+
+from .models import example_row
+from .service import PATIENCE, Service, environment, run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes in the file system")
+def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Path) -> None:
+    """The artifact is a pipe: loading waits for as long as the test wants."""
+    slow = tmp_path / "model"
+    slow.mkdir()
+    shutil.copy(model_dir / "manifest.json", slow)
+    artifact = next(path for path in model_dir.iterdir() if path.name != "manifest.json")
+    pipe = slow / artifact.name
+    os.mkfifo(pipe)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    service = Service(slow, "--port", str(port)).start()
+    try:
+        # Opening for writing returns when the service has opened the pipe: it is loading now.
+        with pipe.open("wb") as writer:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+            with pytest.raises(OSError), socket.socket() as second:  # noqa: PT011
+                second.bind(("127.0.0.1", port))
+            writer.write(artifact.read_bytes())
+        service.wait_for_line("listening on")
+        assert httpx2.get(f"http://127.0.0.1:{port}/readyz").json() == {"status": "ready"}
+    finally:
+        service.process.kill()
+        service.wait()
+
+
+def test_a_service_serves_and_ends_with_code_0(model_dir: Path, manifest: object) -> None:
+    with Service(model_dir, drain_delay=0) as service:
+        answer = service.predict([example_row(manifest)])  # type: ignore[arg-type]
+        assert answer.status_code == 200
+        assert service.stop() == 0
+    assert any("stopped" in line for line in service.lines)
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_a_failed_start_ends_with_code_3_and_one_line(command: str, tmp_path: Path) -> None:
+    ended = run(command, SERVING_MODEL_DIR=tmp_path, SERVING_PORT=0)
+    assert ended.returncode == 3
+    (line,) = ended.stderr.splitlines()
+    assert "model missing" in line
+    assert "model fetch" in line
+
+
+def test_a_port_in_use_ends_with_code_3(model_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = run("serve", "--port", str(port), SERVING_MODEL_DIR=model_dir)
+    assert ended.returncode == 3
+    (line,) = ended.stderr.splitlines()
+    assert f"port {port}" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SERVING_PORT", "http"), ("SERVING_THREADS", "0"), ("SERVING_TYPO", "1")],
+)
+def test_a_bad_setting_ends_with_code_2_and_is_named(name: str, value: str) -> None:
+    ended = run("serve", **{name: value})
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert name in line
+
+
+def test_check_starts_once_and_says_so(model_dir: Path) -> None:
+    ended = run("check", SERVING_MODEL_DIR=model_dir)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("ok: ")
+
+
+def test_uvicorns_factory_serves_too(model_dir: Path) -> None:
+    application = f"{package.__name__}.app:create_app"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "--factory", application, f"--fd={listener.fileno()}"],
+            env=environment(SERVING_MODEL_DIR=model_dir),
+            pass_fds=[listener.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        answer = httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE)
+        assert answer.json() == {"status": "ready"}
+    finally:
+        process.kill()
+        process.wait()
