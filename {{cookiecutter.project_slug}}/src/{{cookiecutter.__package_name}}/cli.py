@@ -30,10 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         given.run(given)
     except ServiceExit as error:
-        if logging.getLogger().handlers:
-            logger.critical(str(error))
-        else:
-            print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has enough; Python would complain again when it flushes.
@@ -133,6 +130,9 @@ def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     package.set_defaults(run=_model_package)
 
     show = commands.add_parser("show", help="print what is recorded about the model")
+    show.add_argument(
+        "--example", action="store_true", help="print a body for POST /predict instead"
+    )
     _add_model_dir(show)
     show.set_defaults(run=_model_show)
 
@@ -144,8 +144,12 @@ def _serve(given: argparse.Namespace) -> None:
 
     settings = load_settings(host=given.host, port=given.port, model_dir=given.model_dir)
     configure_logs(settings.log_format, settings.log_level)
-    app = create_app(settings)
-    serve(app, settings, app.state.readiness)
+    try:
+        app = create_app(settings)
+        serve(app, settings, app.state.readiness)
+    except ServiceExit as error:
+        logger.critical(str(error))
+        sys.exit(error.exit_code)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -205,4 +209,7 @@ def _model_show(given: argparse.Namespace) -> None:
 
     settings = load_settings(model_dir=given.model_dir)
     manifest = read_manifest(settings.model_dir)
-    print(manifest.model_dump_json(indent=2, exclude={"examples"}))
+    if given.example:
+        print(json.dumps({"instances": [manifest.examples[0].input]}, ensure_ascii=False))
+    else:
+        print(manifest.model_dump_json(indent=2, exclude={"examples"}))

@@ -84,7 +84,7 @@ def test_what_is_no_number_of_the_model_gets_422(
     client: TestClient, row: list[float], value: str
 ) -> None:
     cells = [value, *map(str, row[1:])]
-    problem = post(client, f'{{"instances": [[{",".join(cells)}]]}}'.encode())
+    problem = post(client, ('{"instances": [[' + ",".join(cells) + "]]}").encode())
     assert problem["status"] == 422
     assert problem["errors"][0]["pointer"] == "/instances/0/0"  # type: ignore[index]
 

@@ -95,10 +95,11 @@ def test_uvicorns_factory_serves_too(model_dir: Path) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
+        file = listener.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--factory", application, f"--fd={listener.fileno()}"],
+            [sys.executable, "-m", "uvicorn", "--factory", application, "--fd", str(file)],
             env=environment(SERVING_MODEL_DIR=model_dir),
-            pass_fds=[listener.fileno()],
+            pass_fds=[file],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -18,9 +18,7 @@ def test_eight_threads_times_500_mixed_rows_agree_with_the_sequential_answers(
     loaded: LoadedModel,
 ) -> None:
     columns = loaded.manifest.signature.columns
-    rows = [
-        [example.input[name] for name in columns] for example in loaded.manifest.examples
-    ]
+    rows = [[example.input[name] for name in columns] for example in loaded.manifest.examples]
     batches = [random.Random(n).choices(rows, k=1 + n % 5) for n in range(CALLS)]
     sequential = [loaded.predict(batch) for batch in batches]
 

@@ -4,8 +4,9 @@ from fastapi import APIRouter
 
 from ..dependencies import ModelDep, RowsDep
 from ..schema.answers import Predictions
+from .route import LeanRoute
 
-router = APIRouter(tags=["prediction"])
+router = APIRouter(tags=["prediction"], route_class=LeanRoute)
 
 
 @router.post("/predict", response_model=None, summary="Predict rows")

@@ -8,14 +8,15 @@ only ever see the batch they were handed.
 
 import asyncio
 import random
+import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 from ..artifact.load import Predict
 from ..errors import DeadlineExceeded, QueueFull
 from ..schema.answers import Outputs
 from ..schema.requests import Rows
+from ..telemetry.metrics import Metrics
 from .threads import PredictionThreads
 
 Outcome = Outputs | Exception
@@ -35,25 +36,32 @@ class Bounds:
 
 
 class Job:
-    """One request: its rows, and the future that its caller awaits."""
+    """One request: its rows, what its caller awaits, and its times in the clock of the loop."""
 
-    __slots__ = ("answer", "rows")
+    __slots__ = ("answer", "arrived", "deadline", "rows")
 
-    def __init__(self, rows: Rows, answer: "asyncio.Future[Outputs]") -> None:
+    def __init__(
+        self, rows: Rows, answer: "asyncio.Future[Outputs]", arrived: float, deadline: float
+    ) -> None:
         self.rows = rows
         self.answer = answer
+        self.arrived = arrived
+        self.deadline = deadline
 
 
 class Batcher:
     """Hands the rows of many callers to few threads, and every caller its own answers."""
 
-    def __init__(self, call: Predict, threads: PredictionThreads, bounds: Bounds) -> None:
-        self._call = call
+    def __init__(
+        self, predict: Predict, threads: PredictionThreads, bounds: Bounds, metrics: Metrics
+    ) -> None:
+        self._predict = predict
         self._threads = threads
         self._free = threads.count
         self._bounds = bounds
+        self._metrics = metrics
         self._queue: deque[Job] = deque()
-        self.queued_rows = 0
+        self._queued_rows = 0
 
     async def predict(self, rows: Rows, timeout: float) -> Outputs:
         """Predict the rows of one request.
@@ -62,63 +70,80 @@ class Batcher:
         Raises QueueFull, DeadlineExceeded, or what the model raised for these rows.
         """
         loop = asyncio.get_running_loop()
-        self._admit(rows)
-        job = Job(rows, loop.create_future())
+        self._admit(len(rows))
+        now = loop.time()
+        job = Job(rows, loop.create_future(), now, now + timeout)
         self._queue.append(job)
-        self.queued_rows += len(rows)
+        self._queued_rows += len(rows)
         if self._free:
             self._dispatch(loop)
-        timer = loop.call_later(timeout, _expire, job.answer)
+        timer = loop.call_at(job.deadline, self._expire, job)
         try:
             return await job.answer
+        except asyncio.CancelledError:
+            self._metrics.cancelled += 1
+            raise
         finally:
             timer.cancel()
 
-    def _admit(self, rows: Rows) -> None:
-        waiting = self.queued_rows
-        bounds = self._bounds
+    def _admit(self, rows: int) -> None:
+        waiting = self._queued_rows
         # A request larger than the whole queue is still served by an idle service.
-        if waiting and waiting + len(rows) > bounds.queued_rows:
-            raise _busy()
-        if len(self._queue) >= bounds.queued_requests:
-            raise _busy()
+        too_many_rows = waiting and waiting + rows > self._bounds.queued_rows
+        if too_many_rows or len(self._queue) >= self._bounds.queued_requests:
+            self._metrics.refused("queue-full")
+            # Jittered, so that callers refused together do not come back together.
+            seconds = random.randint(1, 3)  # noqa: S311
+            raise QueueFull("Too many requests are waiting.", headers={"Retry-After": str(seconds)})
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give every free thread the next batch."""
         while self._free and self._queue:
-            batch = self._next_batch()
+            batch = self._next_batch(loop.time())
             if batch:
                 self._free -= 1
                 self._threads.run(self._compute, batch, loop, self._settle)
+        self._metrics.queued_rows = self._queued_rows
 
-    def _next_batch(self) -> list[Job]:
-        """Take the longest run of waiting requests that fits; those nobody awaits are dropped."""
+    def _next_batch(self, now: float) -> list[Job]:
+        """The longest run of waiting requests that fits; those that nobody awaits are dropped."""
         batch: list[Job] = []
         rows = 0
+        waited = self._metrics.queue_seconds.observe
         while self._queue:
             job = self._queue[0]
             if batch and rows + len(job.rows) > self._bounds.batch_rows:
                 break
             self._queue.popleft()
-            self.queued_rows -= len(job.rows)
-            if not job.answer.done():
-                batch.append(job)
-                rows += len(job.rows)
+            self._queued_rows -= len(job.rows)
+            if job.answer.done():
+                continue
+            if job.deadline <= now:
+                self._expire(job)
+                continue
+            batch.append(job)
+            rows += len(job.rows)
+            waited(now - job.arrived)
         return batch
 
-    def _compute(self, batch: list[Job]) -> list[Outcome]:
-        """Runs in a prediction thread. One bad request never fails its neighbours: a batch that
-        fails is halved until the failure stands alone."""
-        values = [row for job in batch for row in job.rows.values]
+    def _compute(self, batch: list[Job]) -> tuple[list[Outcome], float]:
+        """Runs in a prediction thread: the outcomes, and the seconds that the model took."""
+        started = time.perf_counter()
+        return self._outcomes(batch), time.perf_counter() - started
+
+    def _outcomes(self, batch: list[Job]) -> list[Outcome]:
+        """One bad request never fails its neighbours: a batch that fails is halved until the
+        failure stands alone."""
+        rows = [row for job in batch for row in job.rows.values]
         try:
-            outputs = self._call(values)
-            if len(outputs) != len(values):
-                raise ValueError(f"{len(outputs)} answers to {len(values)} rows")  # noqa: TRY301
+            outputs = self._predict(rows)
+            if len(outputs) != len(rows):
+                raise ValueError(f"{len(outputs)} answers to {len(rows)} rows")  # noqa: TRY301
         except Exception as error:
             if len(batch) == 1:
                 return [error]
             middle = len(batch) // 2
-            return self._compute(batch[:middle]) + self._compute(batch[middle:])
+            return self._outcomes(batch[:middle]) + self._outcomes(batch[middle:])
         parts: list[Outcome] = []
         start = 0
         for job in batch:
@@ -127,9 +152,13 @@ class Batcher:
             start = stop
         return parts
 
-    def _settle(self, batch: list[Job], outcomes: list[Outcome]) -> None:
+    def _settle(self, batch: list[Job], result: tuple[list[Outcome], float]) -> None:
         """Back in the event loop: every caller gets its own, and the thread its next batch."""
+        outcomes, seconds = result
         self._free += 1
+        self._dispatch(asyncio.get_running_loop())
+        self._metrics.predict_seconds.observe(seconds)
+        self._metrics.batch_rows.observe(sum(len(job.rows) for job in batch))
         for job, outcome in zip(batch, outcomes, strict=True):
             if job.answer.done():
                 continue
@@ -137,15 +166,8 @@ class Batcher:
                 job.answer.set_exception(outcome)
             else:
                 job.answer.set_result(outcome)
-        self._dispatch(asyncio.get_running_loop())
 
-
-def _expire(answer: "asyncio.Future[Any]") -> None:
-    if not answer.done():
-        answer.set_exception(DeadlineExceeded("No answer within the deadline."))
-
-
-def _busy() -> QueueFull:
-    # Jittered, so that callers refused together do not come back together.
-    seconds = random.randint(1, 3)  # noqa: S311
-    return QueueFull("Too many requests are waiting.", headers={"Retry-After": str(seconds)})
+    def _expire(self, job: Job) -> None:
+        if not job.answer.done():
+            self._metrics.expired += 1
+            job.answer.set_exception(DeadlineExceeded("No answer within the deadline."))

@@ -1,11 +1,10 @@
 """The model as handlers know it: batched, bounded, and able to say who it is."""
 
-import time
 from typing import Any
 
-from ..artifact.load import Batch, LoadedModel
+from ..artifact.load import LoadedModel
 from ..errors import NonFiniteOutput, PredictionFailed, RequestError
-from ..schema.answers import Answers, Outputs, Predictions
+from ..schema.answers import Answers, Predictions
 from ..schema.requests import RequestParser, Rows
 from ..settings import Settings
 from ..telemetry.metrics import Metrics
@@ -24,20 +23,19 @@ class Model:
         self.manifest = manifest = loaded.manifest
         self.parser = RequestParser(manifest.signature, settings.max_rows)
         self.max_rows = settings.max_rows
-        self._loaded = loaded
-        self._metrics = metrics
         self._timeout = settings.request_timeout
         self._answers = Answers(manifest.signature)
         self._identity = {"name": manifest.name, "version": manifest.version}
         self._threads = PredictionThreads(settings.threads if manifest.probes.thread_safe else 1)
         self._batcher = Batcher(
-            self._call,
+            loaded.predict,
             self._threads,
             Bounds(
                 batch_rows=settings.max_batch_rows if manifest.probes.row_independent else 1,
                 queued_rows=settings.max_queued_rows,
                 queued_requests=settings.max_queued_requests,
             ),
+            metrics,
         )
         metrics.model_loaded(manifest.name, manifest.version, loaded.seconds)
 
@@ -75,9 +73,3 @@ class Model:
     def close(self) -> None:
         """End the prediction threads after the work they have."""
         self._threads.close()
-
-    def _call(self, values: Batch) -> Outputs:
-        started = time.perf_counter()
-        outputs = self._loaded.predict(values)
-        self._metrics.batch_predicted(len(values), time.perf_counter() - started)
-        return outputs

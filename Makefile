@@ -1,0 +1,38 @@
+# Needs Python 3.11+, git and make; everything else is fetched into .tools and .venv.
+PYTHON ?= python3
+ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+BIN := Scripts
+PYTHON := python
+else
+BIN := bin
+endif
+
+UV := .tools/$(BIN)/uv
+# The interpreter is the one above: uv would otherwise look for its own.
+RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run --quiet --python "$(PYTHON)"
+
+.PHONY: help demo test test-fast sample clean
+
+help:  ## show the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+demo: $(UV)  ## render a service, install it, start it, predict (ARGS=--refused: without a network)
+	$(RUN) python tests/demo.py $(ARGS)
+
+test: $(UV)  ## render every combination and prove that it works
+	$(RUN) pytest $(ARGS)
+
+test-fast: $(UV)  ## the tests that need no environment of a rendered project
+	$(RUN) pytest -m "not slow" $(ARGS)
+
+sample: $(UV)  ## fit the sample model again and package it
+	$(RUN) python samples/package.py $(ARGS)
+
+clean:  ## remove what these commands made
+	rm -rf .tools .venv uv.lock .pytest_cache
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.13"

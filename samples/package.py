@@ -1,0 +1,52 @@
+"""Fit the sample model and package it with a rendered project's own `model package`.
+
+    make sample
+
+Replaces samples/scikit-learn/ and the hash of its manifest in hooks/post_gen_project.py.
+"""
+
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "samples" / "scikit-learn"
+HOOK = ROOT / "hooks" / "post_gen_project.py"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        project = cookiecutter(
+            str(ROOT), no_input=True, default_config=True, accept_hooks=False, output_dir=scratch
+        )
+        run = ["uv", "run", "--quiet", "--python", sys.executable, "--extra", "package"]
+        subprocess.run([*run, "python", ROOT / "samples" / "train.py", scratch], cwd=project, check=True)
+        subprocess.run(
+            [
+                *run,
+                Path(project).name,
+                "model",
+                "package",
+                f"{scratch}/iris.joblib",
+                f"--examples={scratch}/iris.csv",
+                f"--model-dir={TARGET}",
+                "--description=Species of an iris flower from its sepals and petals in centimetres.",
+                "--license=BSD-3-Clause",
+            ],
+            cwd=project,
+            check=True,
+        )
+    digest = hashlib.sha256((TARGET / "manifest.json").read_bytes()).hexdigest()
+    hook = HOOK.read_text(encoding="utf-8")
+    pinned = re.sub(r'(?<="scikit-learn": ")[0-9a-f]{64}', digest, hook)
+    HOOK.write_text(pinned, encoding="utf-8", newline="\n")
+    print(f"sample manifest: {digest}")
+
+
+if __name__ == "__main__":
+    main()

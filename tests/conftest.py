@@ -1,0 +1,117 @@
+"""Rendered projects and one shared environment to run them in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "samples" / "scikit-learn"
+
+Render = Callable[..., Path]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Render the template in this process, without hooks, into a folder of its own."""
+
+    def render(**answers: str) -> Path:
+        out = tmp_path_factory.mktemp("rendered")
+        return Path(
+            cookiecutter(
+                str(ROOT),
+                no_input=True,
+                default_config=True,
+                accept_hooks=False,
+                output_dir=str(out),
+                extra_context=answers,
+            )
+        )
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def generate(tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Generate a project as a user does: the command, its hooks, the template's own sample."""
+
+    def generate(**answers: str) -> Path:
+        out = tmp_path_factory.mktemp("generated")
+        command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
+        subprocess.run(
+            [*command, "--output-dir", out, ROOT, *(f"{k}={v}" for k, v in answers.items())],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+        )
+        (project,) = out.iterdir()
+        return project
+
+    return generate
+
+
+@pytest.fixture(scope="session")
+def project(generate: Render) -> Path:
+    """The default project, with its model."""
+    return generate()
+
+
+@pytest.fixture(scope="session")
+def environment(project: Path) -> Path:
+    """The bin folder of the default project's environment; every combination can run in it."""
+    uv(project, "sync", "--quiet", "--extra", "package")
+    return project / ".venv" / ("Scripts" if os.name == "nt" else "bin")
+
+
+@pytest.fixture(scope="session")
+def run_in(environment: Path) -> Run:
+    """Run a tool of the shared environment in a project, on that project's own source."""
+
+    def run(project: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [environment / tool, *arguments],
+            cwd=project,
+            env=clean_environment(
+                PYTHONPATH=str(project / "src"),
+                PATH=f"{environment}{os.pathsep}{os.environ['PATH']}",
+                VIRTUAL_ENV=str(environment.parent),
+            ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def uv(project: Path, *arguments: str) -> None:
+    """Run uv in a project with this interpreter; compiled bytecode makes services start sooner."""
+    subprocess.run(
+        ["uv", *arguments, "--python", sys.executable],
+        cwd=project,
+        env=clean_environment(UV_COMPILE_BYTECODE="1", UV_PYTHON_DOWNLOADS="never"),
+        check=True,
+    )
+
+
+def clean_environment(**variables: str) -> Mapping[str, str]:
+    """This process's variables without those that point at its own environment, and `variables`."""
+    own = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "PYTHONPATH"}
+    return {**{k: v for k, v in os.environ.items() if k not in own}, **variables}
+
+
+def passed(ended: subprocess.CompletedProcess[str]) -> None:
+    """Fail with the output of a command that failed."""
+    assert ended.returncode == 0, f"{ended.args}\n{ended.stdout[-5000:]}\n{ended.stderr[-5000:]}"
+
+
+def add_sample(project: Path) -> Path:
+    """Put the sample model into a project that was rendered without hooks."""
+    shutil.copytree(SAMPLE, project / "model")
+    return project

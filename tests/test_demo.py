@@ -1,0 +1,25 @@
+"""`make demo`, with a host that serves the sample model and with one that refuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import ROOT, clean_environment
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("arguments", [[], ["--refused"]], ids=["served", "refused"])
+def test_the_demo_shows_a_true_prediction(arguments: list[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, ROOT / "tests" / "demo.py", *arguments],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert '"label": "setosa"' in ended.stdout
+    fetched = "fetched" in ended.stdout.lower()
+    assert fetched, ended.stdout

@@ -1,0 +1,106 @@
+"""The command line: what it prints and the code it ends with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
+from {{ cookiecutter.__package_name }}.cli import main
+from {{ cookiecutter.__package_name }}.schema.answers import agree
+from {{ cookiecutter.__package_name }}.settings import Settings
+
+from .models import package_diabetes
+
+
+class Ended:
+    """What a command printed and the code it ended with."""
+
+    def __init__(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        self.code = ended.value.code
+        self.out, self.err = capsys.readouterr()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Run a command of the service in this process."""
+    return lambda *arguments: Ended(list(arguments), capsys)
+
+
+@pytest.fixture(params=["csv", "json", "jsonl", "parquet"])
+def example_file(request: pytest.FixtureRequest, loaded: LoadedModel, tmp_path: Path) -> Path:
+    """The inputs of the golden examples, in a file of each kind."""
+    rows = [example.input for example in loaded.manifest.examples]
+    path = tmp_path / f"rows.{request.param}"
+    if request.param == "csv":
+        lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    elif request.param == "json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    elif request.param == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    else:
+        pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `package`")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def test_predict_answers_every_row_of_a_file(
+    run: Callable[..., Ended], example_file: Path, model_dir: Path, loaded: LoadedModel
+) -> None:
+    ended = run("predict", str(example_file), "--model-dir", str(model_dir))
+    assert (ended.code, ended.err) == (0, "")
+    found = [json.loads(line) for line in ended.out.splitlines()]
+    tolerance = loaded.manifest.tolerance
+    for example, prediction in zip(loaded.manifest.examples, found, strict=True):
+        assert agree(example.output, prediction, tolerance.relative, tolerance.absolute)
+
+
+def test_predict_names_what_does_not_fit(
+    run: Callable[..., Ended], tmp_path: Path, model_dir: Path
+) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text('[{"unknown": 1}]', encoding="utf-8")
+    ended = run("predict", str(file), "--model-dir", str(model_dir))
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert "rows.json" in line
+    assert "/instances/0/" in line
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "rows.xml", "broken.json", "empty.csv"])
+def test_a_file_that_holds_no_rows_is_refused_in_one_line(
+    run: Callable[..., Ended], tmp_path: Path, model_dir: Path, name: str
+) -> None:
+    if name != "missing.csv":
+        (tmp_path / name).write_text("{" if name == "broken.json" else "", encoding="utf-8")
+    ended = run("predict", str(tmp_path / name), "--model-dir", str(model_dir))
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert name in line
+
+
+def test_help_teaches_every_setting(run: Callable[..., Ended]) -> None:
+    ended = run("serve", "--help")
+    assert ended.code == 0
+    for name in Settings.model_fields:
+        assert f"SERVING_{name.upper()}" in ended.out
+
+
+def test_model_show_prints_the_manifest_or_a_request(
+    run: Callable[..., Ended], tmp_path: Path
+) -> None:
+    model = str(package_diabetes(tmp_path / "model", name="diabetes"))
+    assert json.loads(run("model", "show", "--model-dir", model).out)["name"] == "diabetes"
+    request = json.loads(run("model", "show", "--example", "--model-dir", model).out)
+    assert len(request["instances"][0]) == 10
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["predict"], ["serve", "--nope"]], ids=str)
+def test_wrong_arguments_end_with_code_2(run: Callable[..., Ended], arguments: list[str]) -> None:
+    assert run(*arguments).code == 2

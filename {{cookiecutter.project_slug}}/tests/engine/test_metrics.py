@@ -1,0 +1,61 @@
+"""What /metrics says, read by Prometheus's own parser."""
+
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+
+from .models import example_row
+
+
+def scrape(client: TestClient) -> dict[tuple[str, ...], float]:
+    """Every sample: its name, its label values by name of the label, and its value."""
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_requests_are_counted_by_route_and_status_class(
+    client: TestClient, manifest: Manifest
+) -> None:
+    for _ in range(3):
+        client.post("/predict", json={"instances": [example_row(manifest)]})
+    client.post("/predict", json={})
+    samples = scrape(client)
+    assert samples["serving_requests_total", "/predict", "2xx"] == 3
+    assert samples["serving_requests_total", "/predict", "4xx"] == 1
+    assert samples["serving_request_seconds_count", "/predict", "2xx"] == 3
+    assert samples["serving_request_seconds_bucket", "+Inf", "/predict", "2xx"] == 3
+
+
+def test_unknown_paths_do_not_make_the_metrics_grow(client: TestClient) -> None:
+    client.get("/nope-0")
+    before = len(scrape(client))
+    for number in range(1, 50):
+        client.get(f"/nope-{number}")
+    samples = scrape(client)
+    assert len(samples) <= before + 20  # /metrics itself has been asked by now
+    assert samples["serving_requests_total", "unmatched", "4xx"] == 50
+
+
+def test_batches_and_the_model_are_counted(client: TestClient, manifest: Manifest) -> None:
+    warm_up = scrape(client)["serving_batch_rows_count",]
+    row = example_row(manifest)
+    client.post("/predict", json={"instances": [row] * 5})
+    samples = scrape(client)
+    assert samples["serving_batch_rows_count",] == warm_up + 1
+    assert samples["serving_batch_rows_sum",] == warm_up + 5
+    assert samples["serving_predict_seconds_sum",] > 0
+    assert samples["serving_queue_seconds_count",] == warm_up + 1
+    assert samples["serving_model_info", manifest.name, manifest.version] == 1
+
+
+def test_gauges_come_back_to_rest(client: TestClient, manifest: Manifest) -> None:
+    client.post("/predict", json={"instances": [example_row(manifest)]})
+    samples = scrape(client)
+    assert samples["serving_in_flight",] == 1  # the scrape itself
+    assert samples["serving_queued_rows",] == 0

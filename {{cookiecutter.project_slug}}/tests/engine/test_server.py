@@ -1,0 +1,79 @@
+"""The end of a service: what a load balancer and its clients see, in a real process."""
+
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+
+from .models import example_row
+from .service import PATIENCE, Service
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+
+
+@pytest.fixture
+def draining(model_dir: Path) -> Iterator[Service]:
+    """A service that was told to end and still accepts connections."""
+    with Service(model_dir, drain_delay=2) as service:
+        assert service.get("/readyz").status_code == 200
+        service.process.send_signal(signal.SIGTERM)
+        yield service
+
+
+def test_a_drain_turns_unready_first_then_serves_then_ends_with_code_0(
+    draining: Service, manifest: Manifest
+) -> None:
+    started = time.monotonic()
+    while httpx2.get(f"{draining.url}/readyz").status_code == 200:
+        assert time.monotonic() - started < 0.5
+    # New connections are served during the delay, and told to close.
+    answer = httpx2.post(f"{draining.url}/predict", json={"instances": [example_row(manifest)]})
+    assert answer.status_code == 200
+    assert answer.headers["connection"] == "close"
+    assert httpx2.get(f"{draining.url}/livez").status_code == 200
+    assert draining.wait() == 0
+    assert time.monotonic() - started >= 1.5
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", draining.port))
+
+
+def test_a_second_signal_ends_the_drain(draining: Service) -> None:
+    started = time.monotonic()
+    draining.wait_for_line("draining")
+    assert draining.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - started < 1.5
+
+
+def test_ctrl_c_skips_the_delay(model_dir: Path) -> None:
+    with Service(model_dir, drain_delay=PATIENCE) as service:
+        started = time.monotonic()
+        assert service.stop(signal.SIGINT) == 0
+        assert time.monotonic() - started < 5
+
+
+def test_no_request_fails_of_clients_that_heed_readiness(
+    draining: Service, manifest: Manifest
+) -> None:
+    """Clients go on until readiness says 503; what they had begun is answered."""
+    body = {"instances": [example_row(manifest)]}
+    statuses: list[int] = []
+
+    def client() -> None:
+        while httpx2.get(f"{draining.url}/readyz").status_code == 200:
+            statuses.append(httpx2.post(f"{draining.url}/predict", json=body).status_code)
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join(PATIENCE)
+    assert set(statuses) <= {200}
+    assert draining.wait() == 0
