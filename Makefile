@@ -13,7 +13,7 @@ UV := .tools/$(BIN)/uv
 # The interpreter is the one above: uv would otherwise look for its own.
 RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run --quiet --python "$(PYTHON)"
 
-.PHONY: help demo test test-fast sample clean
+.PHONY: help demo test test-fast bench sample clean
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,6 +26,9 @@ test: $(UV)  ## render every combination and prove that it works
 
 test-fast: $(UV)  ## the tests that need no environment of a rendered project
 	$(RUN) pytest -m "not slow" $(ARGS)
+
+bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model servers too)
+	$(RUN) --group bench python benchmarks/run.py $(ARGS)
 
 sample: $(UV)  ## fit the sample model again and package it
 	$(RUN) python samples/package.py $(ARGS)

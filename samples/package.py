@@ -25,7 +25,9 @@ def main() -> None:
             str(ROOT), no_input=True, default_config=True, accept_hooks=False, output_dir=scratch
         )
         run = ["uv", "run", "--quiet", "--python", sys.executable, "--extra", "package"]
-        subprocess.run([*run, "python", ROOT / "samples" / "train.py", scratch], cwd=project, check=True)
+        subprocess.run(
+            [*run, "python", ROOT / "samples" / "train.py", scratch], cwd=project, check=True
+        )
         subprocess.run(
             [
                 *run,
@@ -35,7 +37,7 @@ def main() -> None:
                 f"{scratch}/iris.joblib",
                 f"--examples={scratch}/iris.csv",
                 f"--model-dir={TARGET}",
-                "--description=Species of an iris flower from its sepals and petals in centimetres.",
+                "--description=Species of an iris flower from its sepals and petals, in cm.",
                 "--license=BSD-3-Clause",
             ],
             cwd=project,

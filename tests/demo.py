@@ -1,7 +1,7 @@
 """From nothing to a prediction: render, install, start, ask, and say how long each step took.
 
-    make demo                  the sample model comes over HTTP, from a loopback server
-    make demo ARGS=--refused   that server refuses; the copy in the template is used
+make demo                  the sample model comes over HTTP, from a loopback server
+make demo ARGS=--refused   that server refuses; the copy in the template is used
 """
 
 import argparse
@@ -37,7 +37,9 @@ def main() -> None:
         with step("render, and fetch the model"):
             render(scratch, url)
         with step("install"):
-            subprocess.run(["uv", "sync", "--quiet", "--python", sys.executable], cwd=project, check=True)
+            subprocess.run(
+                ["uv", "sync", "--quiet", "--python", sys.executable], cwd=project, check=True
+            )
         with step("start until ready"):
             service, address = start(project)
         try:

@@ -15,7 +15,9 @@ from .conftest import ROOT, Render
 
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-CHOICES = {key: value for key, value in QUESTIONS.items() if isinstance(value, list) and key[0] != "_"}
+CHOICES = {
+    key: value for key, value in QUESTIONS.items() if isinstance(value, list) and key[0] != "_"
+}
 COMBINATIONS = [
     dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())
 ]
@@ -128,7 +130,9 @@ def test_source_holds_no_jinja_and_the_template_little() -> None:
                 jinja = "{{" in line or "{%" in line
                 assert not (jinja and name.startswith("src/")), name
                 if jinja:
-                    assert re.match(r"\s*(from|import) \{\{ cookiecutter.__package_name \}\}", line), name
+                    assert re.match(
+                        r"\s*(from|import) \{\{ cookiecutter.__package_name \}\}", line
+                    ), name
     assert count <= 60
 
 

@@ -29,7 +29,9 @@ def test_the_project_pins_the_minor_that_the_sample_was_fitted_with(render: Rend
 
 def test_every_dependency_has_a_floor_and_a_ceiling(render: Render) -> None:
     for requirement in dependencies(render()):
-        assert re.fullmatch(r"[a-z0-9-]+(\[\w+\])?>=[\d.]+,<[\d.]+(; .+)?", requirement), requirement
+        assert re.fullmatch(r"[a-z0-9-]+(\[\w+\])?>=[\d.]+,<[\d.]+(; .+)?", requirement), (
+            requirement
+        )
 
 
 def dependencies(project: object) -> list[str]:

@@ -1,0 +1,75 @@
+"""The figures of a benchmark as a table and a plot."""
+
+import argparse
+import platform
+import statistics
+from pathlib import Path
+
+from load import Figures
+
+Measured = dict[str, dict[tuple[str, int], list[Figures]]]
+OURS = "this template"
+
+
+def median(figures: list[Figures], field: str) -> float:
+    return statistics.median(getattr(figure, field) for figure in figures)
+
+
+def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) -> None:
+    """Write the table: ratios of paired rounds first, then what was measured."""
+    lines = [
+        "# Results",
+        "",
+        f"`make bench` with {arguments.rounds} rounds of {arguments.seconds} s, Python "
+        f"{platform.python_version()}, one core for the server and one for wrk. A ratio is the "
+        "median over the rounds of requests per second of this template divided by the peer's.",
+    ]
+    for model, found in measured.items():
+        connections = sorted({c for _, c in found})
+        names = list(dict.fromkeys(name for name, _ in found))
+        heads = [f"{c} connection{'s' * (c > 1)}" for c in connections]
+        lines += ["", f"## {model}", "", "| against | " + " | ".join(heads) + " |"]
+        lines.append("|---" * (len(heads) + 1) + "|")
+        for name in names:
+            if name == OURS:
+                continue
+            cells = []
+            for c in connections:
+                pairs = zip(found[OURS, c], found[name, c], strict=True)
+                cells.append(f"{statistics.median(o.rate / t.rate for o, t in pairs):.2f}×")
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines += ["", "| requests/s (p50, p99 in ms) | " + " | ".join(heads) + " |"]
+        lines.append("|---" * (len(heads) + 1) + "|")
+        for name in names:
+            cells = [
+                f"{median(found[name, c], 'rate'):,.0f} ({median(found[name, c], 'p50'):.2f}, "
+                f"{median(found[name, c], 'p99'):.2f})"
+                for c in connections
+            ]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_plot(path: Path, measured: Measured) -> None:
+    """Draw requests per second and p99 against connections, a panel for each model."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    panels = [(model, field) for model in measured for field in ("rate", "p99")]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6))
+    for axis, (model, field) in zip(axes, panels, strict=True):
+        found = measured[model]
+        for name in dict.fromkeys(name for name, _ in found):
+            connections = sorted({c for n, c in found if n == name})
+            values = [median(found[name, c], field) for c in connections]
+            width = 2.6 if name == OURS else 1.2
+            axis.plot(connections, values, marker="o", markersize=3, linewidth=width, label=name)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_title(f"{model}: " + ("requests/s" if field == "rate" else "p99 in ms"))
+        axis.set_xlabel("connections")
+    axes[0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})

@@ -1,0 +1,117 @@
+"""The servers that are measured: how each is installed, started and asked."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PEERS = HERE / "peers"
+PORT = 8123
+BASE = f"http://127.0.0.1:{PORT}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of the benchmark.
+
+    command: with {bin} (of its environment), {peers}, {port} and {scratch} filled in.
+    ready: the path that answers once it may be asked. predict: the path that is measured.
+    open_inference: whether bodies are Open Inference tensors; else {"instances": [[...]]}.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    command: str
+    ready: str
+    predict: str = "/predict"
+    open_inference: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def body(self, row: list[float]) -> str:
+        """The request for one row."""
+        if not self.open_inference:
+            return json.dumps({"instances": [row]})
+        tensor = {"name": "X", "shape": [1, len(row)], "datatype": "FP64", "data": row}
+        return json.dumps({"inputs": [tensor], "outputs": [{"name": "predict_proba"}]})
+
+
+ALWAYS = [
+    Server(
+        "bare uvicorn",
+        ("uvicorn[standard]",),
+        "{bin}/python -m uvicorn --app-dir {peers} bare:app --port {port} --no-access-log",
+        "/",
+        "/",
+    ),
+    Server(
+        "plain FastAPI",
+        ("fastapi", "uvicorn[standard]", "scikit-learn"),
+        "{bin}/python -m uvicorn --app-dir {peers} plain:app --port {port} --no-access-log",
+        "/docs",
+    ),
+]
+OTHERS = [
+    Server(
+        "mosec",
+        ("mosec", "scikit-learn"),
+        "{bin}/python {peers}/with_mosec.py --port {port}",
+        "/metrics",
+        "/inference",
+    ),
+    Server(
+        "LitServe",
+        ("litserve", "scikit-learn"),
+        "{bin}/python {peers}/with_litserve.py",
+        "/health",
+        variables={"PORT": str(PORT)},
+    ),
+    Server(
+        "BentoML",
+        ("bentoml", "scikit-learn"),
+        "{bin}/python -m bentoml serve with_bentoml:Predictor"
+        " --working-dir {peers} --port {port}",
+        "/readyz",
+    ),
+    Server(
+        "MLServer",
+        ("mlserver", "mlserver-sklearn", "scikit-learn"),
+        "{bin}/mlserver start {scratch}",
+        "/v2/health/ready",
+        "/v2/models/m/infer",
+        open_inference=True,
+    ),
+]
+
+
+def install(server: Server, work: Path) -> Path:
+    """The bin folder of the server's own environment, made on first use."""
+    root = work / "environments" / server.name.replace(" ", "-")
+    if not (root / "complete").exists():
+        uv("venv", "--clear", str(root))
+        uv("pip", "install", "--compile-bytecode", "--python", str(root), *server.requirements)
+        (root / "complete").touch()
+    return root / "bin"
+
+
+def uv(*arguments: str, cwd: Path | None = None) -> None:
+    """Run uv quietly, with this interpreter where it asks for one."""
+    extra = ["--python", sys.executable] if arguments[0] in {"venv", "sync"} else []
+    subprocess.run(["uv", *arguments, *extra, "--quiet"], check=True, cwd=cwd)
+
+
+def configure_mlserver(scratch: Path, model: Path) -> None:
+    """MLServer without its pool of processes, as the others have one process that predicts."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    settings = {"debug": False, "parallel_workers": 0, "http_port": PORT}
+    settings |= {"grpc_port": PORT + 1, "metrics_port": PORT + 2}
+    served = {
+        "name": "m",
+        "implementation": "mlserver_sklearn.SKLearnModel",
+        "max_batch_size": 64,
+        "max_batch_time": 0.001,
+        "parameters": {"uri": str(model)},
+    }
+    (scratch / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    (scratch / "model-settings.json").write_text(json.dumps(served), encoding="utf-8")
