@@ -19,23 +19,23 @@ help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 demo: $(UV)  ## render a service, install it, start it, predict (ARGS=--refused: without a network)
-	$(RUN) python tests/demo.py $(ARGS)
+	@$(RUN) python tests/demo.py $(ARGS)
 
 test: $(UV)  ## render every combination and prove that it works
-	$(RUN) pytest $(ARGS)
+	@$(RUN) pytest $(ARGS)
 
 test-fast: $(UV)  ## the tests that need no environment of a rendered project
-	$(RUN) pytest -m "not slow" $(ARGS)
+	@$(RUN) pytest -m "not slow" $(ARGS)
 
 bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model servers too)
-	$(RUN) --group bench python benchmarks/run.py $(ARGS)
+	@$(RUN) --group bench python benchmarks/run.py $(ARGS)
 
 sample: $(UV)  ## fit the sample model again and package it
-	$(RUN) python samples/package.py $(ARGS)
+	@$(RUN) python samples/package.py $(ARGS)
 
 clean:  ## remove what these commands made
 	rm -rf .tools .venv uv.lock .pytest_cache
 
 $(UV):
-	$(PYTHON) -m venv .tools
-	.tools/$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.13"
+	@$(PYTHON) -m venv .tools
+	@.tools/$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.13"

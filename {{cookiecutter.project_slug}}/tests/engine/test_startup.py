@@ -61,6 +61,16 @@ def test_a_failed_start_ends_with_code_3_and_one_line(command: str, tmp_path: Pa
     assert "model fetch" in line
 
 
+def test_a_service_starts_again_at_once_on_its_port(model_dir: Path) -> None:
+    """Connections that the first one closed still linger on the port."""
+    with Service(model_dir, drain_delay=0) as first:
+        assert first.get("/livez").status_code == 200
+        assert first.stop() == 0
+    with Service(model_dir, "--port", str(first.port)) as second:
+        assert second.port == first.port
+        assert second.get("/livez").status_code == 200
+
+
 def test_a_port_in_use_ends_with_code_3(model_dir: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

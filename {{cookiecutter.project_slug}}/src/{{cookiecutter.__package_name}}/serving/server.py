@@ -59,22 +59,29 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
     except OSError:
         raise StartupError(f"{host} is not an address of this machine. Set SERVING_HOST.") from None
-    # Plainly first: on Linux SO_REUSEADDR would let two services bind while neither listens yet.
-    # With it second, since connections of a service that just ended still hold the port.
-    reuse = [False, True] if sys.platform != "win32" else [False]
-    for allowed in reuse:
+    # Without SO_REUSEADDR, closed connections of a service that just ended keep the port for a
+    # minute; with it, Linux lets two services bind it as long as neither listens. So it is on
+    # while binding, off while the model loads, and on again from listening on.
+    for reuse in (False, True) if sys.platform != "win32" else (False,):
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, allowed)
+        allow_reuse(listener, reuse)
         try:
             listener.bind(address)
         except OSError as error:
             listener.close()
             reason = error.strerror
         else:
+            allow_reuse(listener, False)
             return listener
     raise StartupError(
         f"cannot use port {port} on {host}: {reason}. Set SERVING_PORT to a free one."
     )
+
+
+def allow_reuse(listener: socket.socket, allowed: bool) -> None:
+    """Set SO_REUSEADDR where it means what POSIX means by it."""
+    if sys.platform != "win32":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, allowed)
 
 
 class Lifespan:
@@ -89,7 +96,9 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
 
     async def startup(self) -> None:
-        """Enter the lifespan. Raises what the application raised."""
+        """Enter the lifespan, the first time. Raises what the application raised."""
+        if self._task is not None:
+            return
         scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self.state}
         self._task = asyncio.ensure_future(self._app(scope, self._inbox.get, self._outbox.put))
         await self._step("lifespan.startup")
@@ -118,8 +127,11 @@ class Server(uvicorn.Server):
         self._drain_delay = drain_delay
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await self.lifespan.startup()
         settle_heap()
+        for listener in sockets or ():
+            allow_reuse(listener, True)
+        await super().startup(sockets)
         for listener in sockets or ():
             host, port = listener.getsockname()[:2]
             logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
