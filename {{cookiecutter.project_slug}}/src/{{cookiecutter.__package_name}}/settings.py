@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     """Threads that predict. More than one slowed scikit-learn down in 10 of 12 cases measured;
     a model that was not found thread-safe gets one whatever this says."""
 
+    inline_seconds: Annotated[float, Field(ge=0, le=0.1)] = 0.001
+    """A model that answers a full batch within so many seconds, as measured at start, is called in
+    the event loop: handing a batch to a thread and back would cost more. Slower models have a
+    thread of their own, and so has one that turns out slower later; 0 gives every model one."""
+
     drain_delay: Annotated[float, Field(ge=0)] = 5.0
     """Seconds between SIGTERM, when /readyz turns 503, and the end of accepting connections: the
     time a load balancer needs to notice. SIGINT (Ctrl-C) skips it."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -197,6 +198,37 @@ def test_a_request_larger_than_the_queue_is_served_when_idle(
         assert len(outputs) == 3
 
     run(scenario())
+
+
+def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
+    make: Callable[..., Batcher], model: GatedModel
+) -> None:
+    """Larger requests than a batch keep going to a thread."""
+    threads: list[str] = []
+    seconds = 0.0
+
+    def predict(batch: Batch) -> Outputs:
+        threads.append(threading.current_thread().name)
+        time.sleep(seconds)
+        return model(batch)
+
+    async def scenario() -> None:
+        nonlocal seconds
+        batcher = make(batch_rows=4)
+        batcher._predict = predict
+        batcher.inline_seconds = 0.001
+        answers = await asyncio.gather(*[batcher.predict(rows(n), PATIENCE) for n in range(6)])
+        assert [answer.values.tolist() for answer in answers] == [[n * 2] for n in range(6)]
+        await batcher.predict(rows(*range(5)), PATIENCE)
+        seconds = 0.05
+        await batcher.predict(rows(1), PATIENCE)
+        seconds = 0.0
+        await batcher.predict(rows(1), PATIENCE)
+
+    here = threading.current_thread().name
+    run(scenario())
+    assert threads == [here, here, "predict-0", here, "predict-0"]
+    assert model.batches[:2] == [[0, 1, 2, 3], [4, 5]]
 
 
 def test_a_wrong_number_of_answers_fails_the_request(make: Callable[..., Batcher]) -> None:

@@ -170,15 +170,13 @@ def test_unknown_routes_get_404_and_wrong_methods_405_with_allow(client: TestCli
 def failing(
     request: pytest.FixtureRequest, settings: Settings, loaded: LoadedModel
 ) -> Iterator[TestClient]:
-    """A client of a service whose model fails once it is asked by a client."""
-    calls = 0
+    """A client of a service whose model fails once the service has started."""
+    started = False
 
     def predict(batch: Batch) -> Outputs:
-        nonlocal calls
-        calls += 1
         outputs = loaded.predict(batch)
-        if calls <= len(loaded.manifest.examples):
-            return outputs  # warm-up
+        if not started:
+            return outputs
         if request.param == "raise":
             raise ValueError(ECHO)
         wrong = np.nan if request.param == "nan" else np.inf
@@ -186,6 +184,7 @@ def failing(
         return Outputs(outputs.values, np.full_like(scores, wrong, dtype=np.float64))
 
     with TestClient(create_app(settings, with_predict(loaded, predict))) as client:
+        started = True
         yield client
 
 
@@ -219,22 +218,21 @@ def test_an_unforeseen_exception_gets_500_and_stays_in_the_log(
 def test_a_deadline_that_passed_gets_504(
     settings: Settings, loaded: LoadedModel, row: list[float]
 ) -> None:
-    release = threading.Event()
-    calls = 0
+    free = threading.Event()
+    free.set()
 
     def predict(batch: Batch) -> Outputs:
-        nonlocal calls
-        calls += 1
-        if calls > len(loaded.manifest.examples):
-            release.wait(30)
+        assert free.wait(30)
         return loaded.predict(batch)
 
-    with TestClient(create_app(settings, with_predict(loaded, predict))) as client:
+    in_a_thread = settings.model_copy(update={"inline_seconds": 0})
+    with TestClient(create_app(in_a_thread, with_predict(loaded, predict))) as client:
         body = json.dumps({"instances": [row]}).encode()
+        free.clear()
         try:
             assert post(client, body, **{"X-Request-Timeout-Ms": "50"})["status"] == 504
         finally:
-            release.set()
+            free.set()
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "", "9" * 10])

@@ -1,25 +1,33 @@
 """Natural batching: whatever waited while the model was busy goes into its next call.
 
-There is no timer. A request that finds a thread free is predicted at once; the busier the model,
-the larger the batches, up to a number of rows. The queue is bounded: over it, a request is
-refused at once instead of being answered late. All state belongs to the event loop; the threads
-only ever see the batch they were handed.
+There is no timer. What arrived in one turn of the event loop is predicted in the next; the busier
+the model, the larger the batches, up to a number of rows. The queue is bounded: over it, a request
+is refused at once instead of being answered late. All state belongs to the event loop; the threads
+only ever see the batch they were handed. A model that was found to take less time than handing a
+batch to a thread and back is called in the event loop itself.
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
 from dataclasses import dataclass
 
 from ..artifact.load import Predict
-from ..errors import DeadlineExceeded, QueueFull
+from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull
 from ..schema.answers import Outputs
 from ..schema.requests import Rows
 from ..telemetry.metrics import Metrics
 from .threads import PredictionThreads
 
 Outcome = Outputs | Exception
+
+NOT_FINITE = "The model's answer to this input is not a finite number."
+TOO_SLOW = 10
+"""A call in the event loop that takes so many times what was measured ends calls there."""
+
+logger = logging.getLogger("model")
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,9 @@ class Batcher:
         self._metrics = metrics
         self._queue: deque[Job] = deque()
         self._queued_rows = 0
+        self._dispatching = False
+        self.inline_seconds = 0.0
+        """A call may run in the event loop if it takes at most so long; 0 leaves all to threads."""
 
     async def predict(self, rows: Rows, timeout: float) -> Outputs:
         """Predict the rows of one request.
@@ -75,16 +86,18 @@ class Batcher:
         job = Job(rows, loop.create_future(), now, now + timeout)
         self._queue.append(job)
         self._queued_rows += len(rows)
-        if self._free:
-            self._dispatch(loop)
-        timer = loop.call_at(job.deadline, self._expire, job)
+        if self._free and not self._dispatching:
+            self._dispatching = True
+            loop.call_soon(self._dispatch, loop)
+        timer = None if self.inline_seconds else loop.call_at(job.deadline, self._expire, job)
         try:
             return await job.answer
         except asyncio.CancelledError:
             self._metrics.cancelled += 1
             raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _admit(self, rows: int) -> None:
         waiting = self._queued_rows
@@ -97,13 +110,26 @@ class Batcher:
             raise QueueFull("Too many requests are waiting.", headers={"Retry-After": str(seconds)})
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give every free thread the next batch."""
+        """Give every free thread the next batch, or predict it here."""
+        self._dispatching = False
         while self._free and self._queue:
             batch = self._next_batch(loop.time())
-            if batch:
+            if not batch:
+                continue
+            rows = sum(len(job.rows) for job in batch)
+            if self.inline_seconds and rows <= self._bounds.batch_rows:
+                self._predict_here(batch, rows)
+            else:
                 self._free -= 1
                 self._threads.run(self._compute, batch, loop, self._settle)
         self._metrics.queued_rows = self._queued_rows
+
+    def _predict_here(self, batch: list[Job], rows: int) -> None:
+        outcomes, seconds = self._compute(batch)
+        if seconds > TOO_SLOW * self.inline_seconds:
+            logger.warning("a call took %.1f ms: calls go to a thread from now on", seconds * 1000)
+            self.inline_seconds = 0.0
+        self._answer(batch, rows, outcomes, seconds)
 
     def _next_batch(self, now: float) -> list[Job]:
         """The longest run of waiting requests that fits; those that nobody awaits are dropped."""
@@ -127,7 +153,7 @@ class Batcher:
         return batch
 
     def _compute(self, batch: list[Job]) -> tuple[list[Outcome], float]:
-        """Runs in a prediction thread: the outcomes, and the seconds that the model took."""
+        """The outcomes, and the seconds that the model took. Touches no state."""
         started = time.perf_counter()
         return self._outcomes(batch), time.perf_counter() - started
 
@@ -139,6 +165,8 @@ class Batcher:
             outputs = self._predict(rows)
             if len(outputs) != len(rows):
                 raise ValueError(f"{len(outputs)} answers to {len(rows)} rows")  # noqa: TRY301
+            if not outputs.finite:
+                raise NonFiniteOutput(NOT_FINITE)  # noqa: TRY301
         except Exception as error:
             if len(batch) == 1:
                 return [error]
@@ -153,12 +181,15 @@ class Batcher:
         return parts
 
     def _settle(self, batch: list[Job], result: tuple[list[Outcome], float]) -> None:
-        """Back in the event loop: every caller gets its own, and the thread its next batch."""
+        """Back from a thread: it gets its next batch first, then the callers their answers."""
         outcomes, seconds = result
         self._free += 1
         self._dispatch(asyncio.get_running_loop())
+        self._answer(batch, sum(len(job.rows) for job in batch), outcomes, seconds)
+
+    def _answer(self, batch: list[Job], rows: int, outcomes: list[Outcome], seconds: float) -> None:
         self._metrics.predict_seconds.observe(seconds)
-        self._metrics.batch_rows.observe(sum(len(job.rows) for job in batch))
+        self._metrics.batch_rows.observe(rows)
         for job, outcome in zip(batch, outcomes, strict=True):
             if job.answer.done():
                 continue

@@ -1,9 +1,11 @@
 """The model as handlers know it: batched, bounded, and able to say who it is."""
 
+import time
+from itertools import cycle, islice
 from typing import Any
 
 from ..artifact.load import LoadedModel
-from ..errors import NonFiniteOutput, PredictionFailed, RequestError
+from ..errors import PredictionFailed, RequestError
 from ..schema.answers import Answers, Predictions
 from ..schema.requests import RequestParser, Rows
 from ..settings import Settings
@@ -26,12 +28,14 @@ class Model:
         self._timeout = settings.request_timeout
         self._answers = Answers(manifest.signature)
         self._identity = {"name": manifest.name, "version": manifest.version}
+        self._batch_rows = settings.max_batch_rows if manifest.probes.row_independent else 1
+        self._inline_seconds = settings.inline_seconds
         self._threads = PredictionThreads(settings.threads if manifest.probes.thread_safe else 1)
         self._batcher = Batcher(
             loaded.predict,
             self._threads,
             Bounds(
-                batch_rows=settings.max_batch_rows if manifest.probes.row_independent else 1,
+                batch_rows=self._batch_rows,
                 queued_rows=settings.max_queued_rows,
                 queued_requests=settings.max_queued_requests,
             ),
@@ -57,18 +61,28 @@ class Model:
             raise
         except Exception as error:
             raise PredictionFailed("The model failed on this input.") from error
-        if not outputs.finite:
-            raise NonFiniteOutput("The model's answer to this input is not a finite number.")
         return Predictions(self._answers(outputs), self._identity)
 
     async def warm_up(self) -> None:
         """Predict the golden examples through the engine, so that the first caller pays nothing.
 
+        A full batch is measured too: it decides whether calls need a thread at all.
         Raises what `predict` raises.
         """
-        for example in self.manifest.examples:
-            row = [example.input[name] for name in self.manifest.signature.columns]
+        columns = self.manifest.signature.columns
+        rows = [[example.input[name] for name in columns] for example in self.manifest.examples]
+        for row in rows:
             await self.predict(Rows([row]))
+        if self._inline_seconds:
+            full = Rows(list(islice(cycle(rows), self._batch_rows)))
+            seconds = min([await self._timed(full) for _ in range(3)])
+            if seconds <= self._inline_seconds:
+                self._batcher.inline_seconds = self._inline_seconds
+
+    async def _timed(self, rows: Rows) -> float:
+        started = time.perf_counter()
+        await self.predict(rows)
+        return time.perf_counter() - started
 
     def close(self) -> None:
         """End the prediction threads after the work they have."""

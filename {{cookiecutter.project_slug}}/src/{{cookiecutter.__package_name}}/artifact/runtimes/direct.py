@@ -1,0 +1,133 @@
+"""The arithmetic of common estimators without what scikit-learn does around it on every call.
+
+A call of a pipeline spends some 300 microseconds on validation before a linear model's five
+microseconds of arithmetic, and a forest spends five milliseconds on handing trees to a pool of one.
+Inputs were validated when they were parsed, so here the same operations run in the same order, to
+the same bits. An estimator that is not known here, or that does not agree with its own methods to
+the last bit on the golden examples, is called as it is.
+
+Formulas: scikit-learn 1.9, `StandardScaler.transform`, `LinearClassifierMixin._predict_proba_lr`,
+`LogisticRegression.predict_proba`, `LinearModel.predict`, `ForestClassifier.predict_proba`,
+`ForestRegressor.predict`, `DecisionTree*`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+Matrix = NDArray[np.float64]
+Step = Callable[[Matrix], Matrix]
+
+_LINEAR_REGRESSORS = {"ElasticNet", "HuberRegressor", "Lasso", "LinearRegression", "Ridge"}
+_FORESTS = {"ExtraTreesClassifier", "RandomForestClassifier"}
+_REGRESSION_FORESTS = {"ExtraTreesRegressor", "RandomForestRegressor"}
+
+
+class OutOfRange(Exception):
+    """A value left the range that the estimator computes in: let it say so itself."""
+
+
+def direct(estimator: Any, examples: Matrix) -> Step | None:
+    """The `predict_proba` of a classifier or the `predict` of a regressor, for finite rows.
+
+    examples: (n, features) float64, on which it is proved. Returns None where it cannot be done.
+    The function raises OutOfRange for rows that the estimator itself would refuse.
+    """
+    transforms = _transforms(estimator)
+    final = _final(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator)
+    if transforms is None or final is None:
+        return None
+
+    def compute(rows: Matrix) -> Matrix:
+        for transform in transforms:
+            rows = transform(rows)
+        return final(rows)
+
+    own = getattr(estimator, "predict_proba", estimator.predict)
+    for rows in (examples, examples[:1]):
+        if not np.array_equal(compute(rows.copy()), own(rows)):
+            return None
+    return compute
+
+
+def _transforms(estimator: Any) -> list[Step] | None:
+    steps = [step for _, step in getattr(estimator, "steps", [])[:-1]]
+    if any(_name(step) != "StandardScaler" for step in steps):
+        return None
+    return [_standardise(step) for step in steps]
+
+
+def _standardise(scaler: Any) -> Step:
+    mean = scaler.mean_ if scaler.with_mean else None
+    scale = scaler.scale_ if scaler.with_std else None
+
+    def transform(rows: Matrix) -> Matrix:
+        if mean is not None:
+            rows = rows - mean
+        return rows / scale if scale is not None else rows
+
+    return transform
+
+
+def _final(estimator: Any) -> Step | None:
+    name = _name(estimator)
+    if name == "LogisticRegression":
+        return _logistic(estimator)
+    if name in _LINEAR_REGRESSORS:
+        return _linear(estimator)
+    if name in _FORESTS and estimator.n_outputs_ == 1:
+        return _forest(estimator.estimators_, estimator.n_classes_)
+    if name in _REGRESSION_FORESTS and estimator.n_outputs_ == 1:
+        return _forest(estimator.estimators_, None)
+    if name == "DecisionTreeClassifier" and estimator.n_outputs_ == 1:
+        return _forest([estimator], estimator.n_classes_)
+    return None
+
+
+def _linear(estimator: Any) -> Step:
+    coefficients, intercept = estimator.coef_.T, estimator.intercept_
+    return lambda rows: rows @ coefficients + intercept
+
+
+def _logistic(estimator: Any) -> Step:
+    decide = _linear(estimator)
+    binary = len(estimator.classes_) == 2  # noqa: PLR2004
+
+    def two_classes(rows: Matrix) -> Matrix:
+        second = expit(decide(rows).reshape(-1))
+        return np.stack([1 - second, second], axis=1)
+
+    def more_classes(rows: Matrix) -> Matrix:
+        scores = decide(rows)
+        scores -= scores.max(axis=1).reshape(-1, 1)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=1).reshape(-1, 1)
+        return scores
+
+    return two_classes if binary else more_classes
+
+
+def _forest(trees: Any, classes: int | None) -> Step:
+    """The mean over trees; summed in their order, as floating-point sums depend on it."""
+    predictors = [tree.tree_.predict for tree in trees]
+
+    def mean(rows: Matrix) -> Matrix:
+        single = rows.astype(np.float32)
+        if not np.isfinite(single).all():
+            raise OutOfRange
+        total = np.zeros((len(rows), classes) if classes is not None else len(rows))
+        for predict in predictors:
+            values = predict(single)
+            total += values[:, 0] if classes is None else values[:, :classes]
+        total /= len(predictors)
+        return total
+
+    return mean
+
+
+def _name(step: Any) -> str:
+    kind = type(step)
+    return kind.__name__ if kind.__module__.startswith("sklearn.") else ""
