@@ -13,7 +13,7 @@ UV := .tools/$(BIN)/uv
 # The interpreter is the one above: uv would otherwise look for its own.
 RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run --quiet --python "$(PYTHON)"
 
-.PHONY: help demo test test-fast bench sample clean
+.PHONY: help demo test test-fast bench container sample clean
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -29,6 +29,9 @@ test-fast: $(UV)  ## the tests that need no environment of a rendered project
 
 bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model servers too)
 	@$(RUN) --group bench python benchmarks/run.py $(ARGS)
+
+container: $(UV)  ## build the generated image and run it: no network, no rights, nothing to write to
+	@$(RUN) python tests/container/check.py $(ARGS)
 
 sample: $(UV)  ## fit the sample model again and package it
 	@$(RUN) python samples/package.py $(ARGS)
