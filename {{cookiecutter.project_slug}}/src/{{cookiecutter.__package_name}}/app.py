@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from .api import health, predict
+from .api.keys import RequireKey
 from .api.openapi import install_openapi
 from .api.problems import install_problems, unexpected
 from .artifact.load import LoadedModel, load_model
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
         summary=about.summary,
         version=about.version,
         openapi_url="/openapi.json" if settings.docs else None,
+        redirect_slashes=False,
         lifespan=lifespan,
         # Looked up on every request otherwise; turn it on if you use OpenTelemetry.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -51,6 +53,8 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.readiness = Readiness()
+    if settings.api_keys:
+        app.add_middleware(RequireKey, keys=settings.api_keys)
     app.add_middleware(
         RequestTelemetry,
         metrics=app.state.metrics,

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from .schema.requests import Rows
-from .serving.body import client_timeout, read_json
+from .serving.body import client_timeout, fields, read_json
 from .serving.model import Model
 from .settings import Settings
 
@@ -32,9 +32,10 @@ ModelDep = Annotated[Model, Depends(get_model)]
 
 async def get_rows(request: Request, model: ModelDep, settings: SettingsDep) -> Rows:
     """The rows of the request's body, checked against the model's signature."""
-    timeout = client_timeout(request.headers)
+    headers = fields(request.scope["headers"])
+    timeout = client_timeout(headers)
     body = await read_json(
-        request.headers, request.stream(), settings.max_body_bytes, settings.body_timeout
+        headers, request.stream(), settings.max_body_bytes, settings.body_timeout
     )
     return model.parser.parse(body, timeout)
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -23,12 +25,42 @@ PREFIX = "SERVING_"
 _INJECTED = re.compile(r"SERVING_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
 
+# What a Bearer token may consist of (RFC 6750, section 2.1).
+_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_SHORTEST_KEY = 16
+
+
+def _split_keys(given: object) -> object:
+    return given.split(",") if isinstance(given, str) else given
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if len(text) < _SHORTEST_KEY or not _KEY.fullmatch(text):
+        raise PydanticCustomError(
+            "api_key",
+            "every key needs at least 16 characters, of letters, digits and -._~+/ only; "
+            "`openssl rand -hex 32` makes one",
+        )
+    return key
+
+
+ApiKeys = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_check_key)], ...] | None,
+    NoDecode,
+    BeforeValidator(_split_keys),
+]
+
 
 class Settings(BaseSettings):
     """What can be set, with the default that is used otherwise."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     host: str = "127.0.0.1"
@@ -82,6 +114,11 @@ class Settings(BaseSettings):
     drain_timeout: Annotated[float, Field(gt=0)] = 25.0
     """Seconds for requests in flight to finish after that. With drain_delay it should stay under
     the platform's own limit (Kubernetes: terminationGracePeriodSeconds, 30)."""
+
+    api_keys: ApiKeys = None
+    """Keys, separated by commas. With any, everything but /livez and /readyz needs one of them, as
+    `Authorization: Bearer KEY` or `X-API-Key: KEY`; name the old and the new one while you
+    replace it. Without, the service asks nobody: something in front of it must."""
 
     docs: bool = True
     """Whether /docs, /redoc and /openapi.json are served."""

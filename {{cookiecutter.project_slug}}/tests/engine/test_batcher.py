@@ -221,13 +221,14 @@ def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
         assert [answer.values.tolist() for answer in answers] == [[n * 2] for n in range(6)]
         await batcher.predict(rows(*range(5)), PATIENCE)
         seconds = 0.05
-        await batcher.predict(rows(1), PATIENCE)
+        for _ in range(3):
+            await batcher.predict(rows(1), PATIENCE)
         seconds = 0.0
         await batcher.predict(rows(1), PATIENCE)
 
     here = threading.current_thread().name
     run(scenario())
-    assert threads == [here, here, "predict-0", here, "predict-0"]
+    assert threads == [here, here, "predict-0", here, here, here, "predict-0"]
     assert model.batches[:2] == [[0, 1, 2, 3], [4, 5]]
 
 

@@ -5,7 +5,6 @@ version. What is our fault is a 500 with an id; the log has the reason under the
 """
 
 import logging
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -13,12 +12,17 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from ..errors import FieldError, InvalidInput, RequestError
+from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
 from ..schema.violations import MOST_ERRORS, pointer
+from ..telemetry.requests import CLIENT_GONE
 
 MAX_BYTES = 8192
+LONGEST_TEXT = 1000
+LONGEST_MESSAGE = 200
 SERVER_FAULT = 500
+_BODILESS = {204, 205, 304}
 
 logger = logging.getLogger(__name__)
 
@@ -28,27 +32,27 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, _answer_request_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
 
 
-def problem(error: RequestError, request_id: str) -> Response:
-    """The answer to `error`."""
+def problem(error: RequestError, request_id: str = "") -> Response:
+    """The answer to `error`. request_id: told to the client where the fault is ours."""
     document: dict[str, Any] = {
         "type": f"urn:problem-type:serving:{error.kind}",
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": _text(error.detail),
     }
     if error.status == SERVER_FAULT:
         document["id"] = request_id
-    errors = [asdict(item) for item in error.errors]
-    while True:
-        if errors:
-            document["errors"] = errors
-        body = orjson.dumps(document)
-        if len(body) <= MAX_BYTES:
-            break
-        errors = errors[: len(errors) // 2]
-        document.pop("errors")
+    errors = [
+        {"pointer": _text(item.pointer), "message": _text(item.message)}
+        for item in error.errors[:MOST_ERRORS]
+    ]
+    body = orjson.dumps(document | {"errors": errors} if errors else document)
+    while errors and len(body) > MAX_BYTES:
+        errors.pop()
+        body = orjson.dumps(document | {"errors": errors} if errors else document)
     return Response(body, error.status, dict(error.headers), "application/problem+json")
 
 
@@ -59,24 +63,59 @@ def unexpected(_error: Exception, request_id: str) -> Response:
 
 async def _answer_request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 - registered for this type only
-    request_id = request.state.request_id
-    if error.status == SERVER_FAULT:
-        logger.error(error.title, exc_info=error.__cause__, extra={"request_id": request_id})
-    return problem(error, request_id)
+    return _answer(request, error, error.__cause__)
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
-    described = RequestError(str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code in _BODILESS:
+        return Response(status_code=error.status_code, headers=headers)
+    if "GET" in headers.get("Allow", "").split(", "):
+        headers["Allow"] = ", ".join(sorted({"HEAD", *headers["Allow"].split(", ")}))
+    described = RequestError(str(error.detail), headers=headers)
     described.status = error.status_code
-    described.title = HTTPStatus(error.status_code).phrase
+    described.title = _phrase(error.status_code)
     described.kind = described.title.lower().replace(" ", "-")
-    return problem(described, request.state.request_id)
+    return _answer(request, described, error)
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    """For routes that let FastAPI read their parameters and their body."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    errors = [FieldError(pointer(item["loc"]), item["msg"][:200]) for item in error.errors()]
-    return problem(
-        InvalidInput("The request does not fit.", errors[:MOST_ERRORS]), request.state.request_id
-    )
+    found = error.errors()[:MOST_ERRORS]
+    if any(item["type"] == "json_invalid" for item in found):
+        return _answer(request, InvalidJSON("The body is not JSON."))
+    errors = [FieldError(pointer(item["loc"]), _message(item)) for item in found]
+    return _answer(request, InvalidInput("The request does not fit.", errors))
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    """A client went away while it was sending: no failure of ours, and nobody to answer."""
+    return Response(status_code=CLIENT_GONE)
+
+
+def _answer(request: Request, error: RequestError, cause: BaseException | None = None) -> Response:
+    request_id = request.state.request_id
+    if error.status == SERVER_FAULT:
+        logger.error(error.title, exc_info=cause, extra={"request_id": request_id})
+    return problem(error, request_id)
+
+
+def _message(error: dict[str, Any]) -> str:
+    """pydantic's message, or only the kind of error where the message quotes what was sent."""
+    context = error.get("ctx", {})
+    quotes = "tag" in context or isinstance(context.get("error"), str)
+    return str(error["type"] if quotes else error["msg"])[:LONGEST_MESSAGE]
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _text(text: str) -> str:
+    """Short enough for an answer, and without the unpaired surrogates that UTF-8 does not have."""
+    return text[:LONGEST_TEXT].encode(errors="replace").decode()

@@ -1,4 +1,7 @@
-"""From a model directory to a model that may be served: every check, in one place and order."""
+"""From a model directory to a model that may be served: every check, in one place and order.
+
+`refusals.py` has one error for each step.
+"""
 
 import hashlib
 import hmac
@@ -10,11 +13,21 @@ from pathlib import Path
 
 import orjson
 
-from ..errors import ModelError, RequestError
+from ..errors import RequestError
 from ..schema.answers import Answers, Outputs, agree
 from ..schema.requests import RequestParser
-from .container import check_zip
+from .container import check_zip, looks_like
 from .manifest import ArtifactRecord, Manifest, read_manifest
+from .refusals import (
+    ArtifactMissing,
+    ArtifactTooLarge,
+    ArtifactUnreadable,
+    ExampleDiffers,
+    ExampleFails,
+    WrongHash,
+    WrongSize,
+    reason,
+)
 from .threads import limit_threads
 
 logger = logging.getLogger(__name__)
@@ -41,28 +54,32 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
 
     max_bytes: the largest artifact, on disk and expanded.
     Raises ModelError, one line with the remedy, for the first check that fails.
+    Links are followed wherever they lead, as Kubernetes' mounts and model caches are made of
+    them: what counts is that the bytes are those the manifest names.
     """
-    # The runtime imports scikit-learn: that takes seconds, and only a process that loads needs it.
-    from .runtimes import scikit_learn  # noqa: PLC0415
-
     started = time.perf_counter()
     manifest = read_manifest(directory)
     data = _read_artifact(directory / manifest.artifact.file, manifest.artifact, max_bytes)
     check_zip(data, max_bytes)
-    note = scikit_learn.check_version(manifest)
+    # The runtime imports scikit-learn. That takes seconds, which no error above waits for.
+    from .runtimes import scikit_learn  # noqa: PLC0415
+
+    note = scikit_learn.check_release(manifest.built_with.get("scikit-learn"))
     if note:
         logger.warning(note)
-    transformers = f"{__package__.partition('.')[0]}.transformers"
-    predict = scikit_learn.load(data, manifest, transformers)
+    predict = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
     limit_threads()
     check_examples(manifest, predict)
+    columns = manifest.signature.columns
+    predict.shorten([[example.input[name] for name in columns] for example in manifest.examples])
     return LoadedModel(manifest, predict, time.perf_counter() - started)
 
 
 def check_examples(manifest: Manifest, predict: Predict) -> None:
     """Check that the golden examples of the manifest reproduce.
 
-    Raises ModelError at the first that does not, or if the model fails on it.
+    Raises ExampleDiffers at the first that does not; ExampleFails if the signature does not take
+    it or the model fails on it.
     """
     signature, tolerance = manifest.signature, manifest.tolerance
     parser, answers = RequestParser(signature, max_rows=1), Answers(signature)
@@ -71,44 +88,43 @@ def check_examples(manifest: Manifest, predict: Predict) -> None:
             rows = parser.parse(orjson.dumps({"instances": [example.input]}))
             (found,) = answers(predict(rows.values))
         except RequestError as error:
-            raise ModelError(
-                f"golden example {number} does not fit the signature. Package the model again."
+            first = next((f": {item.pointer} {item.message}" for item in error.errors), "")
+            raise ExampleFails(
+                f"golden example {number} does not fit the signature{first}"
             ) from error
         except Exception as error:
-            raise ModelError(
-                f"the model fails on golden example {number} ({type(error).__name__}). "
-                "Package the model again."
+            raise ExampleFails(
+                f"the model fails on golden example {number} ({reason(error)})"
             ) from error
         if not agree(example.output, found, tolerance.relative, tolerance.absolute):
-            raise ModelError(
-                f"golden example {number} gives another answer than it did when the model was "
-                "packaged. Install the releases named in the manifest, or package it again."
+            raise ExampleDiffers(
+                f"golden example {number} gives another answer than when it was packaged"
             )
 
 
 def _read_artifact(path: Path, record: ArtifactRecord, max_bytes: int) -> bytes:
     """Read the artifact once; what is hashed here is what is parsed later."""
     if record.size > max_bytes:
-        raise ModelError(
-            f"{path.name} has {record.size} bytes; SERVING_MAX_MODEL_BYTES is {max_bytes}. "
-            "If you trust it, raise that setting."
+        raise ArtifactTooLarge(
+            f"{path} has {record.size} bytes and SERVING_MAX_MODEL_BYTES is {max_bytes}"
         )
     try:
         with path.open("rb") as file:
             data = file.read(record.size + 1)
     except FileNotFoundError:
-        raise ModelError(
-            f"model missing: the manifest names {path}, which is not there. "
-            "Fetch it with `model fetch URL`."
+        raise ArtifactMissing(
+            f"model missing: the manifest names {path}, which is not there"
         ) from None
     except OSError as error:
-        raise ModelError(
-            f"cannot read {path}: {error.strerror}. Make it a readable file."
+        raise ArtifactUnreadable(f"cannot read {path}: {error.strerror}") from None
+    except (MemoryError, OverflowError):
+        raise ArtifactTooLarge(
+            f"{path} has {record.size} bytes, more than this process can hold",
+            remedy="Give it more memory.",
         ) from None
     if len(data) != record.size:
-        raise ModelError(
-            f"{path} has not the {record.size} bytes that the manifest says. Fetch it again."
-        )
+        found = "more" if len(data) > record.size else len(data) or "none"
+        raise WrongSize(f"{path} should have {record.size} bytes and has {found}{looks_like(data)}")
     if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), record.sha256):
-        raise ModelError(f"{path} has not the SHA-256 that the manifest says. Fetch it again.")
+        raise WrongHash(f"{path} has not the SHA-256 that the manifest names{looks_like(data)}")
     return data

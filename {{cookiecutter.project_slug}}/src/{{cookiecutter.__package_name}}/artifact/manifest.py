@@ -1,16 +1,27 @@
 """`manifest.json`: what is recorded about a model. The artifact lies beside it."""
 
+import json
+import math
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
+import orjson
 from pydantic import Field, ValidationError
 
-from ..errors import ModelError
 from ..schema.signature import Name, Record, Signature
+from .container import looks_like
+from .refusals import (
+    DirectoryMissing,
+    ManifestInvalid,
+    ManifestMissing,
+    ManifestNewer,
+    ManifestUnreadable,
+)
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
+SCHEMA_VERSION: Final = 1
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
@@ -60,7 +71,7 @@ class Manifest(Record):
     license: str = ""
     created: Annotated[datetime, Field(strict=False)]
     artifact: ArtifactRecord
-    built_with: dict[str, str]
+    built_with: dict[Name, Name]
     signature: Signature
     examples: Annotated[list[Example], Field(min_length=1)]
     tolerance: Tolerance = Tolerance()
@@ -70,28 +81,67 @@ class Manifest(Record):
 def read_manifest(directory: Path) -> Manifest:
     """Read and check `manifest.json` of a model directory.
 
-    Raises ModelError if it is missing, unreadable, too large, or not a manifest of version 1.
+    Raises DirectoryMissing, ManifestMissing, ManifestUnreadable, ManifestNewer or ManifestInvalid.
     """
     path = directory / MANIFEST
     try:
         with path.open("rb") as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
-    except FileNotFoundError:
-        raise ModelError(
-            f"model missing: there is no {path}. Fetch one with `model fetch URL`, "
-            "package your own with `model package FILE`, or set SERVING_MODEL_DIR."
-        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        if not directory.is_dir():
+            raise DirectoryMissing(f"model missing: there is no directory {directory}") from None
+        raise ManifestMissing(f"model missing: there is no {path}") from None
     except OSError as error:
-        raise ModelError(
-            f"cannot read {path}: {error.strerror}. Make it a readable file."
-        ) from None
+        raise ManifestUnreadable(f"cannot read {path}: {error.strerror}") from None
     if len(data) > MAX_MANIFEST_BYTES:
-        raise ModelError(f"{path} is larger than 1 MiB. Package the model again.")
+        raise ManifestInvalid(f"{path} is larger than 1 MiB")
     try:
+        _check_version(path, _decode(data))
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the document"
-        raise ModelError(
-            f"{path} is not a valid manifest: {place}: {first['msg']}. Package the model again."
+        place = ".".join(map(str, first["loc"]))[:200] or "the document"
+        raise ManifestInvalid(f"{path} is not a valid manifest: {place}: {first['msg']}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ManifestInvalid(
+            f"{path} is not a valid manifest{looks_like(data)}: {error}"
         ) from None
+
+
+def _decode(data: bytes) -> Any:
+    """Parse JSON that every reader understands alike (RFC 8259, sections 4, 6 and 8)."""
+    document = json.loads(
+        data.decode(),
+        object_pairs_hook=_members,
+        parse_float=_number,
+        parse_constant=_number,
+    )
+    orjson.dumps(document)  # refuses integers over 64 bits, lone surrogates, endless nesting
+    return document
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError(f"an object has two members {name[:100]!r}")
+        members[name] = value
+    return members
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
+
+
+def _check_version(path: Path, document: Any) -> None:
+    """Before all else: a later manifest has other members, and naming those would not help."""
+    found = document.get("schema_version") if isinstance(document, dict) else None
+    if type(found) is not int:
+        raise ManifestInvalid(f"{path} is not a valid manifest: it names no schema_version")
+    if found > SCHEMA_VERSION:
+        raise ManifestNewer(
+            f"{path} has schema_version {found}, and this service reads {SCHEMA_VERSION}"
+        )

@@ -1,50 +1,133 @@
-"""Reads a fitted estimator from the file that its owner made."""
+"""Reads a fitted estimator from the file that its owner made, and writes it as a skops file."""
 
+import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
+import skops.io
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils import get_tags
+
+from ..artifact.refusals import OtherRelease, Refusal, UntrustedTypes, one_line, reason
+from ..artifact.runtimes import scikit_learn
+from ..artifact.runtimes.trust import check_trusted
 from ..errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 PICKLES = {".joblib", ".pkl", ".pickle"}
+KINDS = {"classifier", "regressor", None}  # None: a class that does not say
 
 
-def read_estimator(path: Path) -> Any:
+class NotPackaged(UsageError):
+    """Why a file does not become a model, in one printable line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text, most=4000))
+
+
+def read_estimator(path: Path, trusted_types: Sequence[str]) -> Any:
     """Read an estimator from a joblib, pickle or skops file. A pickle runs code of its own.
 
-    Raises UsageError if there is no estimator in it, or if another release wrote it.
+    trusted_types: what a skops file may hold besides what skops trusts. Of a search for
+    parameters it is the best estimator that counts.
+    Raises NotPackaged if there is no classifier or regressor in the file, or if another minor
+    release of scikit-learn wrote it.
     """
     if not path.is_file():
-        raise UsageError(f"there is no file {path}.")
-    kind = path.suffix.lower()
-    if kind not in PICKLES | {".skops"}:
-        raise UsageError(f"{path}: unknown kind of file. Use .joblib, .pkl or .skops.")
-    from sklearn.exceptions import InconsistentVersionWarning  # noqa: PLC0415 - takes a second
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            estimator = _read_pickle(path) if kind in PICKLES else _read_skops(path)
-    except InconsistentVersionWarning as warning:
-        minor = ".".join(warning.original_sklearn_version.split(".")[:2])
-        raise UsageError(
-            f"{path} was written by scikit-learn {warning.original_sklearn_version}. Install that "
-            f"minor (uv add 'scikit-learn~={minor}.0'), or fit the model again."
-        ) from None
-    except Exception as error:
-        raise UsageError(f"{path} cannot be read ({type(error).__name__}: {error}).") from error
-    if not hasattr(estimator, "predict"):
-        raise UsageError(f"{path} holds a {type(estimator).__name__}, which cannot predict.")
+        raise NotPackaged(f"there is no file {path}.")
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        estimator = _read_pickle(path)
+    elif suffix == ".skops":
+        estimator = _read_skops(path, trusted_types)
+    else:
+        raise NotPackaged(f"{path}: unknown kind of file. Use .joblib, .pkl or .skops.")
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if isinstance(estimator, type) or not callable(getattr(estimator, "predict", None)):
+        raise NotPackaged(f"{path} holds a {type(estimator).__name__}, which cannot predict.")
+    if _kind(estimator) not in KINDS:
+        raise NotPackaged(
+            f"{path} holds a {type(estimator).__name__}; only classifiers and regressors can be "
+            "packaged."
+        )
     return estimator
 
 
+def to_skops(estimator: Any, trusted_types: Sequence[str]) -> tuple[bytes, list[str]]:
+    """Write an estimator as a skops file; return its bytes and the types it needs trust in.
+
+    Raises NotPackaged if that cannot be done, or if `trusted_types` lacks one of those types.
+    """
+    try:
+        data = skops.io.dumps(estimator)
+        types = skops.io.get_untrusted_types(data=data)
+    except Exception as error:  # there is no list of what skops raises
+        raise NotPackaged(f"the model cannot be written as skops ({reason(error)}).") from error
+    _check_review(types, trusted_types)
+    return data, types
+
+
+def check_may_be_trusted(types: Sequence[str]) -> None:
+    """Raises NotPackaged at the first type that this service trusts under no circumstances."""
+    try:
+        check_trusted(types)
+    except UntrustedTypes as error:
+        raise NotPackaged(str(error)) from None
+
+
+def _check_review(types: Sequence[str], trusted_types: Sequence[str]) -> None:
+    check_may_be_trusted(types)
+    needed = [name for name in types if name not in trusted_types]
+    if needed:
+        flags = " ".join(f"--trust {name}" for name in needed)
+        raise NotPackaged(f"the model holds types that need your review; then add: {flags}")
+
+
 def _read_pickle(path: Path) -> Any:
-    import joblib  # noqa: PLC0415
+    logger.warning(one_line(f"reading {path} runs whatever code is in it: package only your own"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            estimator = joblib.load(path)
+        except Exception as error:  # a pickle raises what it likes
+            _check_releases(path, warned)
+            raise NotPackaged(
+                f"{path} cannot be read ({reason(error)}). Read it where it was written, or fit "
+                "again here; classes of your own must be in transformers.py."
+            ) from error
+    _check_releases(path, warned)
+    return estimator
 
-    return joblib.load(path)
+
+def _check_releases(path: Path, warned: Sequence[warnings.WarningMessage]) -> None:
+    for warning in warned:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            try:
+                scikit_learn.check_release(warning.message.original_sklearn_version)
+            except OtherRelease as error:
+                raise NotPackaged(f"{path}: {error}") from None
 
 
-def _read_skops(path: Path) -> Any:
-    import skops.io  # noqa: PLC0415
+def _read_skops(path: Path, trusted_types: Sequence[str]) -> Any:
+    try:
+        data = path.read_bytes()
+        types = skops.io.get_untrusted_types(data=data)
+    except Exception as error:  # there is no list of what skops raises
+        raise NotPackaged(f"{path} cannot be read ({reason(error)}).") from error
+    _check_review(types, trusted_types)
+    try:
+        return scikit_learn.parse(data, types)
+    except Refusal as error:
+        raise NotPackaged(f"{path}: {error.problem}.") from error
 
-    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+
+def _kind(estimator: Any) -> str | None:
+    try:
+        kind: str | None = get_tags(estimator).estimator_type
+    except Exception:  # a class of one's own need not have tags
+        return None
+    return kind

@@ -1,5 +1,6 @@
 """Asks a model how it may be called: from several threads? many rows at once?"""
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,10 +22,12 @@ RELATIVE, ABSOLUTE = 1e-9, 1e-12
 def probe(predict: Predict, rows: Sequence[Sequence[float | None]]) -> dict[str, bool]:
     """Returns `thread_safe` and `row_independent`, found by calling `predict` on example rows."""
     rows = list(rows[:MOST_ROWS])
-    return {
-        "thread_safe": _is_thread_safe(predict, rows),
-        "row_independent": _is_row_independent(predict, rows),
-    }
+    # Forests change the filters in every thread, and then warn of filters that are missing.
+    with warnings.catch_warnings(action="ignore"):
+        return {
+            "thread_safe": _is_thread_safe(predict, rows),
+            "row_independent": _is_row_independent(predict, rows),
+        }
 
 
 def _is_thread_safe(predict: Predict, rows: list[Sequence[float | None]]) -> bool:

@@ -8,7 +8,7 @@ from .signature import Column, Signature
 Schema = dict[str, Any]
 
 
-def request_schema(signature: Signature, max_rows: int, example: Schema | None) -> Schema:
+def request_schema(signature: Signature, max_rows: int) -> Schema:
     """Schema of the body of `POST /predict`."""
     columns = {column.name: _column_schema(column) for column in signature.inputs}
     by_name = {
@@ -25,7 +25,7 @@ def request_schema(signature: Signature, max_rows: int, example: Schema | None) 
         "minItems": len(columns),
         "maxItems": len(columns),
     }
-    schema: Schema = {
+    return {
         "type": "object",
         "title": "Instances",
         "properties": {
@@ -40,9 +40,15 @@ def request_schema(signature: Signature, max_rows: int, example: Schema | None) 
         "required": ["instances"],
         "additionalProperties": False,
     }
-    if example is not None:
-        schema["examples"] = [{"instances": [example]}]
-    return schema
+
+
+def request_examples(signature: Signature, row: dict[str, Any]) -> Schema:
+    """The examples of a request with one row, in both forms. row: by column name."""
+    in_order = [row[name] for name in signature.columns]
+    return {
+        "By name": {"value": {"instances": [row]}},
+        "In order": {"value": {"instances": [in_order]}},
+    }
 
 
 def answer_schema(signature: Signature) -> Schema:

@@ -1,5 +1,6 @@
 """The signature of a model: the columns it takes and the kind of answer it gives."""
 
+import json
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
@@ -58,6 +59,13 @@ class Signature(Record):
     def _consistent(self) -> Self:
         if len(set(self.columns)) != len(self.columns):
             raise ValueError("two inputs have the same name")
+        if len(set(self.outputs or ())) != len(self.outputs or ()):
+            raise ValueError("two outputs have the same name")
+        names = {
+            label if isinstance(label, str) else json.dumps(label) for label in self.classes or ()
+        }
+        if len(names) != len(self.classes or ()):
+            raise ValueError("two classes have the same name")
         if (self.task == "classification") != (self.classes is not None):
             raise ValueError("classes go with task classification, and only with it")
         if self.task != "classification" and self.probabilities:

@@ -1,31 +1,33 @@
 """What is wrong with a body, in words that name the place and never the rejected value."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from ..errors import FieldError
 
 MOST_ERRORS = 20
-LONGEST_NAME = 64
+LONGEST_NAME = 200
+"""Characters of a name in an answer: as many as a column's name may have."""
 
 _MESSAGES = {
     "missing": "is missing",
     "finite_number": "must be a finite number",
-    "float_type": "must be a number",
-    "less_than_equal": "must be at most {le:g}",
-    "greater_than_equal": "must be at least {ge:g}",
+    "float_type": "must be a finite number",
+    "less_than_equal": "must be at most {le}",
+    "greater_than_equal": "must be at least {ge}",
     "list_type": "must be an array",
+    "tuple_type": "must be an array",
     "dict_type": "must be an object",
     "too_short": "must have at least {min_length} items",
     "too_long": "must have at most {max_length} items",
 }
 
 
-def violations(error: ValidationError, columns: Sequence[str]) -> list[FieldError]:
-    """The first errors of `error`; an index into a row of numbers is explained by its column."""
-    found = error.errors(include_url=False, include_input=False)[:MOST_ERRORS]
+def violations(found: Iterable[ErrorDetails], columns: Sequence[str]) -> list[FieldError]:
+    """Our words for pydantic's; an index into a row of numbers is explained by its column."""
     return [
         FieldError(
             pointer(item["loc"]), _message(item["type"], item.get("ctx", {}), item["loc"], columns)
@@ -39,8 +41,10 @@ def unknown_members(
 ) -> list[FieldError]:
     """One error for each of the first members of an object that are not `known`."""
     allowed = set(known)
-    names = [name for name in given if name not in allowed][:MOST_ERRORS]
-    return [FieldError(pointer((*place, name)), "is not known") for name in names]
+    unknown = (name for name in given if name not in allowed)
+    return [
+        FieldError(pointer((*place, name)), "is not known") for name in islice(unknown, MOST_ERRORS)
+    ]
 
 
 def pointer(location: Sequence[str | int]) -> str:
@@ -55,5 +59,5 @@ def _message(
     message = _MESSAGES.get(kind, "is not valid").format(**context)
     column = location[2] if len(location) > 2 else None  # noqa: PLR2004 - instances, row, column
     if isinstance(column, int) and column < len(columns):
-        return f"{message} ({columns[column][:LONGEST_NAME]})"
+        return f"{message} ({columns[column]})"
     return message

@@ -25,7 +25,9 @@ Outcome = Outputs | Exception
 
 NOT_FINITE = "The model's answer to this input is not a finite number."
 TOO_SLOW = 10
-"""A call in the event loop that takes so many times what was measured ends calls there."""
+SLOW_CALLS = 3
+"""So many calls in a row that take so many times what they may end calls in the event loop. One
+alone may only have waited for a processor."""
 
 logger = logging.getLogger("model")
 
@@ -71,6 +73,7 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._queued_rows = 0
         self._dispatching = False
+        self._slow_calls = 0
         self.inline_seconds = 0.0
         """A call may run in the event loop if it takes at most so long; 0 leaves all to threads."""
 
@@ -126,7 +129,8 @@ class Batcher:
 
     def _predict_here(self, batch: list[Job], rows: int) -> None:
         outcomes, seconds = self._compute(batch)
-        if seconds > TOO_SLOW * self.inline_seconds:
+        self._slow_calls = self._slow_calls + 1 if seconds > TOO_SLOW * self.inline_seconds else 0
+        if self._slow_calls == SLOW_CALLS:
             logger.warning("a call took %.1f ms: calls go to a thread from now on", seconds * 1000)
             self.inline_seconds = 0.0
         self._answer(batch, rows, outcomes, seconds)
