@@ -70,8 +70,7 @@ OTHERS = [
     Server(
         "BentoML",
         ("bentoml", "scikit-learn"),
-        "{bin}/python -m bentoml serve with_bentoml:Predictor"
-        " --working-dir {peers} --port {port}",
+        "{bin}/python -m bentoml serve with_bentoml:Predictor --working-dir {peers} --port {port}",
         "/readyz",
     ),
     Server(
