@@ -77,7 +77,8 @@ class Estimator:
         """Do the arithmetic alone from now on, where it gives the estimator's bits on `rows`."""
         scores = self._signature.classes is None or self._signature.probabilities
         if scores and not any(column.nullable for column in self._signature.inputs):
-            with heard_warnings(), np.errstate(all="ignore"):
+            with heard_warnings(), np.errstate(all="ignore"), suppress(Exception):
+                # Whatever it stumbles over, the estimator itself has answered these rows.
                 self._direct = direct(self._estimator, np.array(rows, dtype=np.float64))
 
     def _scores(self, batch: NDArray[np.float64]) -> NDArray[np.float64]:

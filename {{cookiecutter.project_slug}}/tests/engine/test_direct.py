@@ -1,0 +1,102 @@
+"""The short arithmetic gives the bits of the estimator it stands for, or is not used."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from {{ cookiecutter.__package_name }}.artifact.runtimes.direct import OutOfRange, direct
+
+iris, diabetes = load_iris(), load_diabetes()
+BINARY = iris.target == 0
+
+CLASSIFIERS = [
+    (LogisticRegression(max_iter=500), iris.target),
+    (make_pipeline(StandardScaler(), LogisticRegression()), iris.target),
+    (make_pipeline(StandardScaler(with_mean=False), LogisticRegression()), BINARY),
+    (make_pipeline(StandardScaler(with_std=False), LogisticRegression()), BINARY),
+    (DecisionTreeClassifier(max_depth=3, random_state=0), iris.target),
+    (RandomForestClassifier(7, max_depth=4, random_state=0), iris.target),
+    (make_pipeline(StandardScaler(), ExtraTreesClassifier(7, random_state=0)), BINARY),
+]
+REGRESSORS = [
+    (LinearRegression(), diabetes.target),
+    (LinearRegression(), np.column_stack([diabetes.target, -diabetes.target])),
+    (make_pipeline(StandardScaler(), Ridge()), diabetes.target),
+    (ElasticNet(), diabetes.target),
+    (RandomForestRegressor(7, random_state=0), diabetes.target),
+    (ExtraTreesRegressor(7, random_state=0), diabetes.target),
+]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "rows", "target"),
+    [(estimator, iris.data, target) for estimator, target in CLASSIFIERS]
+    + [(estimator, diabetes.data, target) for estimator, target in REGRESSORS],
+    ids=lambda value: type(value).__name__,
+)
+def test_it_gives_the_estimators_bits_for_any_batch(estimator: Any, rows: Any, target: Any) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        estimator.fit(rows, target)
+    own = getattr(estimator, "predict_proba", estimator.predict)
+    compute = direct(estimator, rows[:8])
+    assert compute is not None
+    for size in (1, 2, 3, 17, 64):
+        for start in range(0, len(rows) - size, 31):
+            batch = rows[start : start + size]
+            before = batch.copy()
+            assert np.array_equal(compute(batch), own(batch))
+            assert np.array_equal(batch, before), "the rows were changed"
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        KNeighborsClassifier(),
+        make_pipeline(PolynomialFeatures(), LogisticRegression(max_iter=10_000)),
+        RandomForestClassifier(3).set_params(criterion="entropy"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_not_known_is_called_as_it_is(estimator: Any) -> None:
+    if isinstance(estimator, RandomForestClassifier):
+        estimator.fit(iris.data, np.column_stack([iris.target, iris.target]))  # two outputs
+    else:
+        with warnings.catch_warnings(action="ignore"):
+            estimator.fit(iris.data, iris.target)
+    assert direct(estimator, iris.data[:8]) is None
+
+
+def test_an_estimator_that_disagrees_in_one_bit_is_called_as_it_is() -> None:
+    class Shifted(LogisticRegression):
+        """By its name a LogisticRegression of scikit-learn; by its answers another."""
+
+        def predict_proba(self, rows: Any) -> Any:
+            return np.nextafter(super().predict_proba(rows), 1)
+
+    Shifted.__name__ = "LogisticRegression"
+    Shifted.__module__ = "sklearn.linear_model"
+    estimator = Shifted(max_iter=500).fit(iris.data, iris.target)
+    assert direct(estimator, iris.data[:8]) is None
+
+
+def test_what_a_forest_refuses_is_left_to_it() -> None:
+    estimator = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=0))
+    estimator.fit(iris.data * 1e-30, iris.target)
+    compute = direct(estimator, iris.data[:8] * 1e-30)
+    assert compute is not None
+    with pytest.raises(OutOfRange), np.errstate(all="ignore"):
+        compute(np.full((1, 4), 3e38))

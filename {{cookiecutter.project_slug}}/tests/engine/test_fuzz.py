@@ -1,0 +1,187 @@
+"""Whatever is sent: an answer, in time, as documented. Never a failure of ours.
+
+`FUZZ_EXAMPLES=1500 pytest tests/engine/test_fuzz.py` looks for a minute instead of seconds.
+A 500 here for a row that the schema allows means that the model fails on it: set "enforce" and
+bounds on the columns in model/manifest.json, so that such rows are refused.
+"""
+
+import json
+import os
+import time
+from typing import Any
+
+import hypothesis
+import jsonschema_rs  # comes with schemathesis
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import strategies as st
+from schemathesis.engine import events, from_schema
+from schemathesis.openapi import from_asgi
+
+from {{ cookiecutter.__package_name }}.api.problems import MAX_BYTES
+from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
+from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+from {{ cookiecutter.__package_name }}.schema.answers import Answers, agree
+from {{ cookiecutter.__package_name }}.schema.signature import Column
+
+from .models import example_row
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+
+# The same examples every time, and nothing that is kept between two runs.
+fuzz = hypothesis.settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+MARKS = '[]{}:,"\\1.e-nulltrue '
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=30
+)
+
+
+def cells(column: Column) -> st.SearchStrategy[float | None]:
+    """Values like those that the model was fitted on."""
+    low = -1000.0 if column.minimum is None else column.minimum
+    high = max(low, 1000.0 if column.maximum is None else column.maximum)
+    numbers = st.floats(low, high)
+    return numbers | st.none() if column.nullable else numbers
+
+
+def nearly_valid(columns: list[Column]) -> st.SearchStrategy[Any]:
+    """Requests with a few things wrong, or none."""
+    names = [column.name for column in columns]
+    cell = st.one_of(*map(cells, columns), scalars)
+    by_name = st.fixed_dictionaries(
+        dict(zip(names, map(cells, columns), strict=True)),
+        optional={names[0] + " ": cell, names[-1].upper(): cell},
+    )
+    in_order = st.tuples(*map(cells, columns)).map(list)
+    row = st.one_of(
+        by_name,
+        in_order,
+        st.lists(cell, min_size=len(names), max_size=len(names)),
+        st.dictionaries(st.sampled_from(names), cell),
+        anything,
+    )
+    rows = st.one_of(*(st.lists(kind, max_size=4) for kind in (by_name, in_order, row)))
+    return st.fixed_dictionaries(
+        {"instances": rows}, optional={"instance": anything, "parameters": anything}
+    )
+
+
+def post(client: TestClient, body: bytes) -> tuple[int, Any]:
+    """Send a body; the status and the document that came, checked for what is always true."""
+    started = time.process_time()
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert time.process_time() - started < 1
+    assert response.status_code == 200 or 400 <= response.status_code < 500, response.text
+    document = json.loads(response.content, parse_constant=pytest.fail)
+    if response.status_code != 200:
+        assert response.headers["content-type"] == "application/problem+json"
+        assert len(response.content) <= MAX_BYTES
+        assert document["status"] == response.status_code
+    return response.status_code, document
+
+
+@pytest.fixture
+def instances(client: TestClient) -> Any:
+    """A validator for bodies, from the service's own document."""
+    components = client.get("/openapi.json").json()["components"]
+    return jsonschema_rs.Draft202012Validator(
+        {"$ref": "#/components/schemas/Instances", "components": components}
+    )
+
+
+def test_a_json_value_is_predicted_if_the_schema_allows_it_and_else_refused(
+    client: TestClient, manifest: Manifest, instances: Any
+) -> None:
+    @fuzz
+    @hypothesis.given(anything | nearly_valid(manifest.signature.inputs))
+    def check(value: Any) -> None:
+        status, _ = post(client, json.dumps(value).encode())
+        assert status == (200 if instances.is_valid(value) else 422)
+
+    check()
+
+
+def test_bytes_are_refused(client: TestClient) -> None:
+    @fuzz
+    @hypothesis.given(
+        st.binary() | st.text(st.sampled_from('[]{}:,"\\1.e-nulltrue ')).map(str.encode)
+    )
+    def check(body: bytes) -> None:
+        status, _ = post(client, body)
+        assert status in {400, 422}
+
+    check()
+
+
+def test_a_broken_request_gets_an_answer(client: TestClient, manifest: Manifest) -> None:
+    good = json.dumps({"instances": [example_row(manifest)]}).encode()
+
+    @fuzz
+    @hypothesis.given(st.integers(0, len(good)), st.binary(max_size=3), st.integers(0, 3))
+    def check(place: int, replacement: bytes, removed: int) -> None:
+        post(client, good[:place] + replacement + good[place + removed :])
+
+    check()
+
+
+def test_rows_get_the_models_own_answers(client: TestClient, loaded: LoadedModel) -> None:
+    signature = loaded.manifest.signature
+    answers = Answers(signature)
+    rows = st.lists(st.tuples(*map(cells, signature.inputs)).map(list), min_size=1, max_size=20)
+
+    @fuzz
+    @hypothesis.given(rows, st.booleans())
+    def check(rows: list[list[float | None]], by_name: bool) -> None:
+        named = [dict(zip(signature.columns, row, strict=True)) for row in rows]
+        body = {"instances": named if by_name else rows}
+        status, document = post(client, json.dumps(body).encode())
+        assert status == 200
+        expected = answers(loaded.predict(rows))
+        assert agree(expected, document["predictions"], relative=1e-9, absolute=1e-12)
+
+    check()
+
+
+def test_the_service_does_what_its_document_says(app: FastAPI) -> None:
+    """All that schemathesis checks: no failure of ours, and every answer with a status, a media
+    type, headers and a body that are documented; what is valid is accepted, all else refused."""
+    config = schemathesis.Config.from_dict(
+        {
+            "seed": 1,
+            "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none"},
+            # X-Request-Timeout-Ms may be one millisecond.
+            "checks": {
+                "not_a_server_error": {"expected-statuses": ["2xx", "4xx", 504]},
+                "positive_data_acceptance": {"expected-statuses": ["2xx", 504]},
+            },
+        }
+    )
+    statuses = set()
+    for event in from_schema(from_asgi("/openapi.json", app, config=config)).execute():
+        assert not isinstance(event, events.FatalError | events.NonFatalError), event
+        if isinstance(event, events.ScenarioFinished):
+            for case, checks in event.recorder.checks.items():
+                for check in checks:
+                    assert check.failure_info is None, (
+                        f"{check.failure_info.failure}\n{event.recorder.cases[case].value}"
+                    )
+            answers = [sent.response for sent in event.recorder.interactions.values()]
+            statuses |= {answer.status_code for answer in answers if answer}
+    assert statuses >= {200, 405, 415, 422}

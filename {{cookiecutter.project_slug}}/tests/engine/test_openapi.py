@@ -1,0 +1,236 @@
+"""The OpenAPI document says what is true, and is checked with a validator that is not ours."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs  # comes with schemathesis
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
+
+from {{ cookiecutter.__package_name }}.app import create_app
+from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
+from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+from {{ cookiecutter.__package_name }}.dependencies import ModelDep, RowsDep
+from {{ cookiecutter.__package_name }}.errors import InvalidInput
+from {{ cookiecutter.__package_name }}.schema.openapi import answer_schema, request_schema
+from {{ cookiecutter.__package_name }}.schema.requests import RequestParser
+from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
+from {{ cookiecutter.__package_name }}.settings import Settings
+
+from .models import example_row
+
+ROWS = {"400", "408", "413", "415", "422", "500", "503", "504"}
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+def validator(document: dict[str, Any], schema: str) -> Any:
+    """A validator for one of the document's schemas."""
+    return jsonschema_rs.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{schema}", "components": document["components"]}
+    )
+
+
+def test_every_operation_documents_its_errors_as_problems(document: dict[str, Any]) -> None:
+    expected = {
+        "/predict": ROWS,
+        "/livez": {"500"},
+        "/readyz": {"500", "503"},
+        "/metrics": {"500"},
+        "/model": {"500"},
+    }
+    assert document["paths"].keys() == expected.keys()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            responses = operation["responses"]
+            assert responses.keys() - {"200"} == expected[path], path
+            for status, response in responses.items():
+                assert response["description"]
+                assert "X-Request-ID" in response["headers"]
+                assert ("Retry-After" in response["headers"]) == (status == "503")
+                (media_type,) = response["content"]
+                assert (media_type == "application/problem+json") == (status != "200")
+
+
+def test_nothing_of_fastapis_own_errors_is_left(document: dict[str, Any]) -> None:
+    assert "ValidationError" not in json.dumps(document)
+
+
+def test_the_examples_are_valid_and_get_an_answer_that_is(
+    client: TestClient, document: dict[str, Any]
+) -> None:
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    answers = []
+    for example in content["examples"].values():
+        assert validator(document, "Instances").is_valid(example["value"])
+        answers.append(client.post("/predict", json=example["value"]).json())
+        assert validator(document, "Predictions").is_valid(answers[-1])
+    assert len(answers) == 2
+    assert answers[0] == answers[1]
+
+
+def test_errors_are_problems_as_documented(client: TestClient, document: dict[str, Any]) -> None:
+    for response in (client.post("/predict", json={}), client.get("/nope"), client.put("/livez")):
+        validator(document, "Problem").validate(response.json())
+
+
+def test_a_route_of_ones_own_is_documented_with_what_it_asks_for(app: FastAPI) -> None:
+    router = APIRouter()
+
+    @router.post("/first")
+    async def first(rows: RowsDep, model: ModelDep) -> dict[str, Any]:
+        return {"first": (await model.predict(rows)).predictions[0]}
+
+    @router.post("/count/{number}")
+    async def count(number: int, body: dict[str, int]) -> int:
+        return number + len(body)
+
+    with TestClient(app) as client:
+        before = client.get("/openapi.json").json()
+        app.include_router(router, prefix="/own")
+        document = client.get("/openapi.json").json()
+    assert "/own/first" not in before["paths"]
+    first_described = document["paths"]["/own/first"]["post"]
+    predict_described = document["paths"]["/predict"]["post"]
+    assert first_described["requestBody"] == predict_described["requestBody"]
+    assert first_described["parameters"] == predict_described["parameters"]
+    assert first_described["responses"].keys() - {"200"} == ROWS
+    described = document["paths"]["/own/count/{number}"]["post"]["responses"]
+    assert described.keys() == {"200", "400", "422", "500"}
+    assert "application/problem+json" in described["422"]["content"]
+
+
+def test_another_model_is_described_as_soon_as_it_serves(app: FastAPI) -> None:
+    with TestClient(app) as client:
+        before = client.get("/openapi.json").json()
+        model = app.state.model
+        column = Column(name="only one")
+        signature = Signature(layout="array", inputs=[column], task="regression")
+        example = model.manifest.examples[0].model_copy(update={"input": {"only one": 1.0}})
+        model.manifest = model.manifest.model_copy(
+            update={"signature": signature, "examples": [example]}
+        )
+        after = client.get("/openapi.json").json()
+    assert "only one" not in json.dumps(before)
+    assert "only one" in json.dumps(after)
+    assert client.app.openapi() == after  # type: ignore[attr-defined]
+
+
+def test_no_document_without_docs(model_dir: Path, loaded: LoadedModel) -> None:
+    with TestClient(create_app(Settings(model_dir=model_dir, docs=False), loaded)) as client:
+        for path in ("/docs", "/redoc", "/openapi.json"):
+            assert client.get(path).status_code == 404
+
+
+# The schema and the parser agree on what is valid.
+
+SIGNATURE = Signature(
+    layout="array",
+    inputs=[
+        Column(name="plain", minimum=1.0, maximum=2.0),
+        Column(name="nullable", nullable=True),
+        Column(name="bounded", minimum=-1.0, maximum=0.3, enforce=True),
+        Column(name="from [0", minimum=0.0, enforce=True),
+        Column(name="~/é\u2028", maximum=1e30, enforce=True),
+    ],
+    task="regression",
+)
+GOOD = [1.5, None, 0.0, 1.0, 1.0]
+LARGEST = 3.4028234663852886e38
+
+
+def bodies() -> Iterator[tuple[Any, bool]]:
+    """Bodies of `SIGNATURE`, and whether they are valid."""
+    names = SIGNATURE.columns
+    changes = {
+        0: [(LARGEST, True), (math.nextafter(LARGEST, math.inf), False), (-LARGEST, True)],
+        1: [(None, True), (1, True), ("1", False), (False, False), ([], False), ({}, False)],
+        2: [(-1, True), (0.3, True), (math.nextafter(0.3, 1), False), (-1.0000001, False)],
+        3: [(0, True), (-0.0, True), (-5e-324, False), (LARGEST, True), (10**40, False)],
+        4: [(1e30, True), (1.1e30, False), (-LARGEST, True), (None, False), (10**29, True)],
+    }
+    for place, cells in changes.items():
+        for cell, valid in cells:
+            row = [*GOOD[:place], cell, *GOOD[place + 1 :]]
+            yield {"instances": [row]}, valid
+            yield {"instances": [GOOD, row]}, valid
+            yield {"instances": [dict(zip(names, row, strict=True))]}, valid
+    named = dict(zip(names, GOOD, strict=True))
+    for rows, valid in (
+        ([], False),
+        ([GOOD] * 3, True),
+        ([GOOD] * 4, False),
+        ([named] * 3, True),
+        ([named] * 4, False),
+        ([GOOD, named], False),
+        ([named, GOOD], False),
+        ([GOOD[1:]], False),
+        ([[*GOOD, 1.0]], False),
+        ([named | {"more": 1}], False),
+        ([{name: named[name] for name in names[1:]}], False),
+        ([dict(reversed(named.items()))], True),
+        ([None], False),
+        (GOOD, False),
+        ({}, False),
+        (None, False),
+    ):
+        yield {"instances": rows}, valid
+    yield {"instances": [GOOD], "more": 1}, False
+    yield {}, False
+    yield [GOOD], False
+    yield None, False
+
+
+def test_the_schema_and_the_parser_accept_the_same() -> None:
+    schema = jsonschema_rs.Draft202012Validator(request_schema(SIGNATURE, max_rows=3))
+    parser = RequestParser(SIGNATURE, max_rows=3)
+    for body, valid in bodies():
+        assert schema.is_valid(body) == valid, body
+        try:
+            parser.parse(json.dumps(body).encode())
+            accepted = True
+        except InvalidInput:
+            accepted = False
+        assert accepted == valid, body
+
+
+@pytest.mark.parametrize(
+    ("signature", "prediction"),
+    [
+        ({"task": "regression"}, 1.5),
+        ({"task": "regression", "outputs": ["a", "b"]}, [1.5, 2.5]),
+        ({"task": "classification", "classes": ["a", "b"]}, {"label": "a"}),
+        (
+            {"task": "classification", "classes": [1, 2], "probabilities": True},
+            {"label": 2, "probabilities": {"1": 0.25, "2": 0.75}},
+        ),
+        (
+            {"task": "classification", "classes": [False, True], "probabilities": True},
+            {"label": True, "probabilities": {"false": 0, "true": 1}},
+        ),
+    ],
+)
+def test_the_schema_of_answers_fits_every_task(signature: dict[str, Any], prediction: Any) -> None:
+    described = Signature(layout="array", inputs=[Column(name="x")], **signature)
+    schema = jsonschema_rs.Draft202012Validator(answer_schema(described))
+    model = {"name": "m", "version": "1"}
+    schema.validate({"predictions": [prediction], "model": model})
+    assert not schema.is_valid({"predictions": ["else"], "model": model})
+
+
+def test_the_limit_of_rows_is_the_services_own(
+    model_dir: Path, loaded: LoadedModel, manifest: Manifest
+) -> None:
+    with TestClient(create_app(Settings(model_dir=model_dir, max_rows=2), loaded)) as client:
+        instances = validator(client.get("/openapi.json").json(), "Instances")
+        for count, accepted in ((2, True), (3, False)):
+            body = {"instances": [example_row(manifest)] * count}
+            assert instances.is_valid(body) == accepted
+            assert (client.post("/predict", json=body).status_code == 200) == accepted
