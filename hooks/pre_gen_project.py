@@ -62,9 +62,8 @@ def main():
         return 0
     lines = ["Nothing was generated. These answers cannot be used:"]
     for key, rule in rules.items():
-        lines.append(f"  {key} = {answers[key]!a:.60}")
-        answers[key] = suggestion(key, answers[key])
-        lines.append(f"    {rule}; this would do: {answers[key]!a}")
+        shown, answers[key] = f"{answers[key]!a:.60}", suggestion(key, answers[key])
+        lines.append(f"  {key} = {shown}\n    {rule}; this would do: {answers[key]!a}")
     print(*lines, "Run again:", "  " + command(answers), sep="\n", file=sys.stderr)
     return 1
 
@@ -83,7 +82,7 @@ def broken_rule(key, value):
         return "must not hold '{' before '{', '%' or '#': cookiecutter runs what follows as code"
     if CONTROL.search(value):
         return "must be one line of text without control characters"
-    if len(value) > (limit := 2000 if key == "_model_url" else 200):
+    if len(value) > (limit := {"project_slug": 100, "_model_url": 2000}.get(key, 200)):
         return f"must not be longer than {limit} characters"
     if value != value.strip():
         return "must not begin or end with a space"
@@ -120,11 +119,12 @@ def suggestion(key, value):
     text = JINJA.sub(" ", CONTROL.sub(" ", str(value or ""))).strip()
     options = [text[:200].strip()]
     if key == "project_slug":
-        options = [ANSWERS[key], ANSWERS[key] + "-service", "service-" + ANSWERS[key]]
+        slug = ANSWERS[key]
+        options = [slug, slug[:80] + "-service", "service-" + slug[:80].rstrip("-")]
     elif key == "_model_url":
         url = re.sub("^http:", "https:", re.sub("[?#].*", "", text))
         options = [text, url, url.rstrip("/") + "/manifest.json"]
-    return next(text for text in [*options, QUESTIONS[key]] if not broken_rule(key, text))
+    return next(text for text in (*options, QUESTIONS[key]) if not broken_rule(key, text))
 
 
 def command(answers):

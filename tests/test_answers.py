@@ -133,6 +133,9 @@ SLUGS_REFUSED = {
     "NUL": "a\0b",
     "lone surrogate": "a\ud800",
     "too long": "a" * 300,
+    "101 characters": "a" * 101,
+    "too long, digit first": "2" + "a" * 300,
+    "not text": True,
     "keyword": "class",
     "soft keyword": "match",
     "newer keyword": "type",
@@ -271,10 +274,18 @@ def test_text_is_refused_with_its_rule(text, rule, refuse):
     assert report.count(f"    {rule}") == len(FREE_TEXT)
 
 
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [("  é ☃ ", "é ☃"), ("x" * 10240, "x" * 200), ("a\r\nb", "a b"), ("a\u202eb", "a b")],
+)
+def test_what_is_offered_is_close_to_what_was_answered(text, offered, refuse):
+    assert refuse(author=text)[1] == {"author": offered}
+
+
 @pytest.mark.parametrize("slug", SLUGS_REFUSED.values(), ids=SLUGS_REFUSED)
 def test_a_slug_is_refused(slug, refuse):
     report, offered = refuse(project_slug=slug)
-    assert f"  project_slug = {slug!a:.60}\n" in report
+    assert f"  project_slug = {str(slug)!a:.60}\n" in report
     assert offered["project_slug"].isascii()
 
 
@@ -315,10 +326,31 @@ def test_a_plain_slug_names_folder_package_and_command(slug, template, tmp_path)
         ("O'Neil & Söhne", "o-neil-sohne"),
         ("../../x", "x"),
         ("☃", "model-service"),
+        ("x" * 150, "x" * 100),
     ],
 )
-def test_a_slug_is_derived_from_any_name(name, slug, template):
-    assert context(template, project_name=name)["cookiecutter"]["project_slug"] == slug
+def test_a_slug_is_derived_from_any_name(name, slug, template, tmp_path):
+    values = context(template, project_name=name)
+    assert values["cookiecutter"]["project_slug"] == slug
+    assert load_hook("pre_gen_project", tmp_path, values, template).main() == 0
+
+
+@pytest.mark.parametrize(
+    ("slug", "offered"),
+    [
+        ("Fraud Scores!", "fraud-scores"),
+        ("class", "class-service"),
+        ("2nd", "service-2nd"),
+        (f"2{'a' * 78}-b", f"service-2{'a' * 78}"),
+    ],
+)
+def test_what_is_offered_is_close_to_the_slug(slug, offered, refuse):
+    assert refuse(project_slug=slug)[1] == {"project_slug": offered}
+
+
+def test_a_slug_that_cannot_be_derived_is_offered(refuse):
+    _, offered = refuse(project_name="2" + "a" * 150)
+    assert offered["project_slug"] == "service-2" + "a" * 79
 
 
 def test_without_hooks_a_slug_is_still_a_plain_name(template, tmp_path):

@@ -21,5 +21,6 @@ def test_the_demo_shows_a_true_prediction(arguments: list[str]) -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert '"label": "setosa"' in ended.stdout
-    fetched = "fetched" in ended.stdout.lower()
-    assert fetched, ended.stdout
+    source = "samples/scikit-learn/manifest.json" if arguments else "http://127.0.0.1"
+    assert source in ended.stdout
+    assert ("Fetched no model" in ended.stdout) == bool(arguments)

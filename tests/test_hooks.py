@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import tomllib
 from unittest.mock import patch
 
@@ -87,6 +88,14 @@ def test_every_module_of_this_python_is_a_reserved_name(pre_gen):
     for name in filter(str.islower, sys.stdlib_module_names):
         if re.fullmatch("[a-z][a-z0-9]*", name):
             assert pre_gen.slug_rule(name), name
+
+
+@pytest.mark.parametrize("name", ["distutils", "asyncore", "telnetlib", "tomllib", "compression"])
+def test_a_module_of_another_supported_python_is_a_reserved_name(name, tmp_path):
+    with patch.object(sys, "stdlib_module_names", frozenset()):
+        assert "a module of Python" in load_hook("pre_gen_project", tmp_path, context()).slug_rule(
+            name
+        )
 
 
 def test_the_sample_is_pinned_for_every_runtime(post_gen):
@@ -221,15 +230,16 @@ def test_the_sample_comes_at_the_commit_that_is_checked_out(post_gen, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["", None], ids=["no repository", "no git"])
-def test_without_a_commit_there_is_no_address(path, post_gen, tmp_path, monkeypatch):
+def test_without_a_commit_there_is_no_address(path, post_gen, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     if path is None:
         monkeypatch.setenv("PATH", str(tmp_path))
     with patch.dict(post_gen.ANSWERS, _template="gh:owner/repo"):
         assert post_gen.raw_url(tmp_path, "samples/x") is None
+    assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("start", ["PWD", "output"])
+@pytest.mark.parametrize("start", ["PWD", "output", "no PWD"])
 def test_a_relative_path_starts_where_the_user_is_or_else_at_the_output(
     start, post_gen, tmp_path, monkeypatch
 ):
@@ -238,6 +248,8 @@ def test_a_relative_path_starts_where_the_user_is_or_else_at_the_output(
     user.mkdir()
     monkeypatch.chdir(project)
     monkeypatch.setenv("PWD", str(user))
+    if start == "no PWD":
+        monkeypatch.delenv("PWD")
     wanted = (user if start == "PWD" else tmp_path / "output") / "manifest.json"
     wanted.touch()
     assert post_gen.locate("manifest.json") == wanted
@@ -342,9 +354,12 @@ def test_a_model_is_fetched_from_the_url_that_is_given(post, own_model):
     assert "model fetch" not in printed
 
 
-def test_a_digest_may_have_capitals(post, own_model):
-    code, _ = post(_model_url=str(own_model), _model_sha256=sha256(own_model).upper())
-    assert (code, sha256(post.model)) == (0, sha256(own_model))
+def test_a_digest_may_have_capitals(post, template):
+    digest = sha256(template / SAMPLE)
+    url = f"{closed_port()}/manifest.json"
+    code, _ = post(seconds=0.2, _model_url=url, _model_sha256=digest.upper())
+    assert (code, sha256(post.model)) == (0, digest)
+    assert "Kept" not in post(seconds=0.2, _model_url=url, _model_sha256=digest.upper())[1]
 
 
 def test_a_model_is_fetched_without_a_digest_too(post, own_model):
@@ -423,7 +438,9 @@ def test_a_model_with_another_digest_is_not_taken(post, own_model):
 def test_a_server_that_hangs_is_left_in_time(post, template):
     with hang() as (url, connected):
         answers = {"_model_url": f"{url}/manifest.json", "_model_sha256": sha256(template / SAMPLE)}
+        start = time.monotonic()
         code, _ = post(seconds=0.5, **answers)
+        assert time.monotonic() - start < 10
         assert connected.is_set()
     assert (code, sha256(post.model)) == (0, sha256(template / SAMPLE))
 
@@ -447,6 +464,7 @@ def test_without_any_copy_there_is_a_command_for_later(mode, expected, post, tem
     answers = {"_template": "https://git.example.org/x.git", "_repo_dir": str(tmp_path / "none")}
     code, printed = post(mode, **answers)
     assert code == expected
+    assert "the template has no copy of one here" in printed
     assert f"  uv run iris model fetch URL --sha256 {sha256(template / SAMPLE)}\n" in printed
 
 
@@ -456,6 +474,13 @@ def test_whatever_breaks_the_project_is_left_complete(mode, expected, post):
     code, printed = post(mode)
     assert code == expected
     assert "Fetched no model: division by zero" in printed
+
+
+def test_the_download_may_use_dataclasses(post):
+    file = post.project / "src" / "iris" / "artifact" / "fetch.py"
+    with file.open("a", encoding="utf-8") as source:
+        source.write("\nimport dataclasses\n@dataclasses.dataclass\nclass A:\n    a: int\n")
+    assert post("strict")[0] == 0
 
 
 def test_ctrl_c_is_no_failure_and_prints_no_traceback(post, template):

@@ -50,6 +50,12 @@ def example_file(request: pytest.FixtureRequest, loaded: LoadedModel, tmp_path: 
     return path
 
 
+def test_check_starts_once_and_says_so(run: Callable[..., Ended], model_dir: Path) -> None:
+    ended = run("check", "--model-dir", str(model_dir))
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("ok: ")
+
+
 def test_predict_answers_every_row_of_a_file(
     run: Callable[..., Ended], example_file: Path, model_dir: Path, loaded: LoadedModel
 ) -> None:

@@ -1,5 +1,6 @@
 """What runs a loaded estimator: which types it may have, and that its answers are its own."""
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -93,6 +94,8 @@ def test_a_transformers_module_that_cannot_be_imported_is_refused(
     monkeypatch.setitem(sys.modules, TRANSFORMERS, None)
     with pytest.raises(refusals.UntrustedTypes, match="cannot be imported"):
         trust.check_trusted([f"{TRANSFORMERS}.Doubled"])
+    with pytest.raises(refusals.UntrustedTypes, match="may not be part of a model"):
+        trust.check_trusted(["os.system"])
 
 
 def test_reviewed_types_exist_and_are_data() -> None:
@@ -153,6 +156,14 @@ def test_where_probabilities_tie_the_estimator_decides() -> None:
         assert served(estimator)([[0, 0]]).values.tolist() == [1]
 
 
+def test_one_call_gives_labels_and_probabilities() -> None:
+    estimator = make_pipeline(make_pipeline(StandardScaler(), LogisticRegression()))
+    expected = estimator.fit(ROWS, SIDES).predict(ROWS)
+    model = served(estimator)
+    model._estimator.predict = lambda _: pytest.fail("a second call")
+    assert np.array_equal(model(ROWS.tolist()).values, expected)
+
+
 def test_a_class_of_ones_own_decides_for_itself() -> None:
     class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_ = np.array([0, 1])
@@ -211,6 +222,42 @@ def test_everything_that_runs_runs_in_one_thread_and_in_silence(
     jobs = [part.n_jobs for part in settle.parts(model._estimator) if hasattr(part, "n_jobs")]
     assert len(jobs) > 3
     assert set(jobs) == {1}
+
+
+def test_every_object_of_a_model_is_found_once() -> None:
+    leaves = [StandardScaler() for _ in range(7)]
+    array = np.empty((1, 2), dtype=object)
+    array[0, :] = leaves[5:7]
+    whole = make_pipeline(leaves[0])
+    whole.more = {"a": [leaves[1]], "b": (leaves[2], {leaves[3]}), "c": frozenset({leaves[4]})}
+    whole.array, whole.numbers, whole.kind, whole.again = array, np.zeros(3), StandardScaler, whole
+    found = list(itertools.islice(settle.parts(whole), 100))
+    assert sorted(map(id, found)) == sorted(map(id, [whole, *leaves]))
+
+
+def test_a_class_of_ones_own_keeps_its_names() -> None:
+    own = Doubled()
+    own.feature_names_in_ = ["a", "b"]
+    settle.settle([own])
+    assert own.feature_names_in_ == ["a", "b"]
+
+
+def test_a_column_that_is_chosen_alone_stays_a_column() -> None:
+    pandas = pytest.importorskip("pandas")
+
+    class Alone(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+        def fit(self, column: Any, _: Any = None) -> "Alone":
+            assert np.ndim(column) == 1
+            return self
+
+        def transform(self, column: Any) -> Any:
+            assert np.ndim(column) == 1
+            return np.reshape(column, (-1, 1))
+
+    estimator = make_pipeline(ColumnTransformer([("one", Alone(), "b")]), LinearRegression())
+    estimator.fit(pandas.DataFrame(ROWS, columns=["a", "b"]), ROWS[:, 1])
+    settle.settle(estimator)
+    assert estimator.predict(ROWS) == pytest.approx(ROWS[:, 1])
 
 
 def test_names_of_columns_cause_no_warning_and_change_no_answer() -> None:

@@ -72,6 +72,7 @@ BAD_TEXTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "text for a number": (raw('"size":', '"size":"1","x":'), "artifact.size"),
     "a number for text": (raw('"name":"test"', '"name":5'), "name: "),
     "control characters": (raw('"name":"test"', '"name":"a\\nb"'), "name: "),
+    "control characters in a version": (raw('"skops":"', '"skops":"\\n'), "built_with.skops"),
     "an unknown member": (raw('"name":', '"nom":"x","name":'), "nom: "),
     "an unknown member further down": (raw('"size":', '"sise":1,"size":'), "artifact.sise: "),
     "a name that breaks lines": (

@@ -8,12 +8,13 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from {{ cookiecutter.__package_name }}.api.problems import MAX_BYTES, problem
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
@@ -155,6 +156,21 @@ def test_a_few_rows_too_many_are_told_how_many_may_come(parser: RequestParser) -
     assert refused.errors[0].message == "must have at most 1000 items"
 
 
+def test_a_misspelt_column_is_named_beside_the_one_that_is_missing(parser: RequestParser) -> None:
+    row = dict.fromkeys(COLUMNS[1:], 1.5) | {"Column 0": 1.5}
+    refused = refusal(parser, json.dumps({"instances": [row]}).encode())
+    assert [(error.pointer, error.message) for error in refused.errors] == [
+        ("/instances/0/column 0", "is missing"),
+        ("/instances/0/Column 0", "is not known"),
+    ]
+
+
+def test_long_names_are_cut_so_that_20_fit_into_an_answer(parser: RequestParser) -> None:
+    row = dict.fromkeys(COLUMNS, 1.5) | {f"{number} " + "x" * 5000: 1 for number in range(30)}
+    answer = problem(refusal(parser, json.dumps({"instances": [row]}).encode()))
+    assert len(json.loads(answer.body)["errors"]) == 20
+
+
 # What is JSON and what is not, by RFC 8259.
 
 
@@ -189,6 +205,7 @@ def test_every_spelling_of_a_number_is_read(
         (b'{"instances": [["\xed\xa0\x80"]]}', 400),
         (b'{"instances": [["\xc0\xaf"]]}', 400),
         (b'{"a": NaN, "instances": [[1e400]]}', 400),
+        (b'{"instances": [[1e400]], "a": NaN}', 400),
         (b'{"instances": []} {}', 400),
         (b'{"instances": []}\x00', 400),
         (b'"instances"', 422),
@@ -356,6 +373,14 @@ class Flower(BaseModel):
     size: int
 
 
+class Rose(BaseModel):
+    kind: Literal["rose"]
+
+
+class Tulip(BaseModel):
+    kind: Literal["tulip"]
+
+
 @pytest.fixture
 def own_routes(app: FastAPI) -> Iterator[TestClient]:
     @app.get("/raise/{status}")
@@ -365,6 +390,10 @@ def own_routes(app: FastAPI) -> Iterator[TestClient]:
     @app.post("/flower")
     async def flower(flower: Flower) -> Flower:
         return flower
+
+    @app.post("/either")
+    async def either(flower: Annotated[Rose | Tulip, Field(discriminator="kind")]) -> str:
+        return flower.kind
 
     @app.post("/counts")
     async def counts(counts: dict[str, int]) -> dict[str, int]:
@@ -418,6 +447,9 @@ def test_what_fastapi_reads_itself_gets_the_same_errors(own_routes: TestClient) 
     assert ECHO not in wrong.text
     assert {error["pointer"] for error in wrong.json()["errors"]} == {"/body/kind", "/body/size"}
     assert all(error["message"] for error in wrong.json()["errors"])
+    neither = own_routes.post("/either", json={"kind": ECHO})
+    assert neither.status_code == 422
+    assert ECHO not in neither.text
     nan = own_routes.post("/flower", content=b'{"kind": "a", "size": NaN}', headers=headers)
     assert nan.status_code == 422
 

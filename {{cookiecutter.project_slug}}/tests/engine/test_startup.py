@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 import {{ cookiecutter.__package_name }} as package
+from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
 
 from .models import example_row
 from .service import PATIENCE, Service, environment, run
@@ -44,14 +45,6 @@ def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Pat
         service.wait()
 
 
-def test_a_service_serves_and_ends_with_code_0(model_dir: Path, manifest: object) -> None:
-    with Service(model_dir, drain_delay=0) as service:
-        answer = service.predict([example_row(manifest)])  # type: ignore[arg-type]
-        assert answer.status_code == 200
-        assert service.stop() == 0
-    assert any("stopped" in line for line in service.lines)
-
-
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_a_failed_start_ends_with_code_3_and_one_line(command: str, tmp_path: Path) -> None:
     ended = run(command, SERVING_MODEL_DIR=tmp_path, SERVING_PORT=0)
@@ -61,11 +54,14 @@ def test_a_failed_start_ends_with_code_3_and_one_line(command: str, tmp_path: Pa
     assert "model fetch" in line
 
 
-def test_a_service_starts_again_at_once_on_its_port(model_dir: Path) -> None:
+def test_a_service_serves_ends_with_code_0_and_starts_again_at_once_on_its_port(
+    model_dir: Path, manifest: Manifest
+) -> None:
     """Connections that the first one closed still linger on the port."""
     with Service(model_dir, drain_delay=0) as first:
-        assert first.get("/livez").status_code == 200
+        assert first.predict([example_row(manifest)]).status_code == 200
         assert first.stop() == 0
+    assert any("stopped" in line for line in first.lines)
     with Service(model_dir, "--port", str(first.port)) as second:
         assert second.port == first.port
         assert second.get("/livez").status_code == 200
@@ -91,12 +87,6 @@ def test_a_bad_setting_ends_with_code_2_and_is_named(name: str, value: str) -> N
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert name in line
-
-
-def test_check_starts_once_and_says_so(model_dir: Path) -> None:
-    ended = run("check", SERVING_MODEL_DIR=model_dir)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("ok: ")
 
 
 def test_uvicorns_factory_serves_too(model_dir: Path) -> None:

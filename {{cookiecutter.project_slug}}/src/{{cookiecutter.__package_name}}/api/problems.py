@@ -20,7 +20,6 @@ from ..telemetry.requests import CLIENT_GONE
 
 MAX_BYTES = 8192
 LONGEST_TEXT = 1000
-LONGEST_MESSAGE = 200
 SERVER_FAULT = 500
 _BODILESS = {204, 205, 304}
 
@@ -106,7 +105,7 @@ def _message(error: dict[str, Any]) -> str:
     """pydantic's message, or only the kind of error where the message quotes what was sent."""
     context = error.get("ctx", {})
     quotes = "tag" in context or isinstance(context.get("error"), str)
-    return str(error["type"] if quotes else error["msg"])[:LONGEST_MESSAGE]
+    return str(error["type"] if quotes else error["msg"])
 
 
 def _phrase(status: int) -> str:

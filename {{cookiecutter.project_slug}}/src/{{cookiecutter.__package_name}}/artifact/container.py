@@ -13,7 +13,7 @@ from .refusals import ArtifactTooLarge, BadContainer, Refusal, reason
 
 MAX_RATIO = 100
 MAX_MEMBERS = 100_000
-CHUNK = 1024 * 1024
+CHUNK = 64 * 1024
 ARCHIVE = b"PK\x03\x04"
 
 # The first bytes of what is found in place of a model.

@@ -102,7 +102,7 @@ class RequestParser:
         row = document["instances"][number]
         if isinstance(row, dict):
             errors += self._unknown_columns(number, row)
-        return _misfit(number, errors[:MOST_ERRORS])
+        return _misfit(number, errors)
 
     def _unknown_columns(self, number: int, row: dict[str, Any]) -> list[FieldError]:
         return unknown_members(("instances", number), row, self._columns)

@@ -69,8 +69,7 @@ class Estimator:
         Raises whatever the estimator raises.
         """
         batch = np.array(rows, dtype=np.float64)
-        # Numbers that overflow are not news here: answers that are not finite are refused.
-        with heard_warnings(), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # answers that are not finite are refused, not printed
             return self._regress(batch) if self._signature.classes is None else self._label(batch)
 
     def shorten(self, rows: Sequence[Sequence[float | None]]) -> None:
@@ -85,8 +84,12 @@ class Estimator:
         if self._direct is not None:
             with suppress(OutOfRange):  # the estimator says what is wrong
                 return self._direct(batch)
-        own = "predict" if self._signature.classes is None else "predict_proba"
-        return np.asarray(getattr(self._estimator, own)(batch), dtype=np.float64)
+        method = "predict" if self._signature.classes is None else "predict_proba"
+        return np.asarray(self._own(method, batch), dtype=np.float64)
+
+    def _own(self, method: str, batch: NDArray[np.float64]) -> Any:
+        with heard_warnings():
+            return getattr(self._estimator, method)(batch)
 
     def _regress(self, batch: NDArray[np.float64]) -> Outputs:
         values = self._scores(batch)
@@ -94,11 +97,11 @@ class Estimator:
 
     def _label(self, batch: NDArray[np.float64]) -> Outputs:
         if not self._signature.probabilities:
-            return Outputs(self._indices(self._estimator.predict(batch)))
+            return Outputs(self._indices(self._own("predict", batch)))
         probabilities = self._scores(batch)
         if self._by_probability and _no_ties(probabilities):
             return Outputs(probabilities.argmax(axis=1), probabilities)
-        return Outputs(self._indices(self._estimator.predict(batch)), probabilities)
+        return Outputs(self._indices(self._own("predict", batch)), probabilities)
 
     def _indices(self, labels: Any) -> NDArray[np.int64]:
         found = np.searchsorted(self._sorted, labels).clip(max=len(self._sorted) - 1)
