@@ -19,9 +19,11 @@ import skops.io
 from fastapi.testclient import TestClient
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import Birch, KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -116,7 +118,7 @@ OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: KMeans(2, n_init=1).fit(ROWS),
         "only classifiers and regressors",
     ),
-    "one that is not fitted": (LogisticRegression, "not fitted"),
+    "one that is not fitted": (LogisticRegression, "the model is not fitted."),
     "a search that kept nothing": (
         lambda: GridSearchCV(LinearRegression(), {}, cv=2, refit=False).fit(ROWS, ROWS[:, 0]),
         "which cannot predict",
@@ -127,6 +129,10 @@ OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "sets of labels": (
         lambda: KNeighborsClassifier().fit(ROWS, ROWS > 0),
+        "several labels",
+    ),
+    "sets of labels from one list": (
+        lambda: OneVsRestClassifier(LogisticRegression()).fit(ROWS, (ROWS > 0).astype(int)),
         "several labels",
     ),
     "labels of no kind that JSON has": (
@@ -353,7 +359,9 @@ def test_types_that_were_reviewed_are_recorded(tmp_path: Path, examples: Path) -
 def test_an_estimator_of_a_data_frame_knows_its_columns(tmp_path: Path) -> None:
     """Their order in the examples does not matter, and neither does what else is in them."""
     pandas = pytest.importorskip("pandas")
-    estimator = classifier().fit(pandas.DataFrame(ROWS, columns=["b", "a"]), SIDES)
+    steps = ColumnTransformer([("one", StandardScaler(), ["a"])], remainder="passthrough")
+    estimator = make_pipeline(steps, LogisticRegression())
+    estimator.fit(pandas.DataFrame(ROWS, columns=["b", "a"]), SIDES)
     rows = [{"side": "left", "a": row["b"], "b": row["a"]} for row in VALUES]
     manifest = packaged(dumped(tmp_path, estimator), written(tmp_path, rows))
     assert manifest.signature.columns == ["b", "a"]
@@ -382,10 +390,14 @@ def test_a_skops_file_is_packaged(tmp_path: Path, examples: Path, caplog: Any) -
     assert not caplog.records, "only pickles run code"
 
 
-def test_a_skops_file_holds_no_more_than_was_reviewed(tmp_path: Path, examples: Path) -> None:
+def test_a_skops_file_holds_no_more_than_was_reviewed(
+    tmp_path: Path, examples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "own.skops"
     skops.io.dump(DecisionTreeClassifier().fit(ROWS, SIDES), file)
-    assert f"then add: --trust {TREE}" in refused(file, examples)
+    with monkeypatch.context() as patched:
+        patched.setattr(skops.io, "loads", lambda *_, **__: pytest.fail("it was built"))
+        assert f"then add: --trust {TREE}" in refused(file, examples)
     packaged(file, examples, trusted_types=[TREE])
     skops.io.dump([os.getcwd], file)
     assert "getcwd may not be part of a model" in refused(file, examples)
