@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +120,39 @@ end
         encoding="utf-8",
     )
     return path
+
+
+def group(process: subprocess.Popen[bytes]) -> list[Path]:
+    """The /proc folders of a server's processes."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[2]) == process.pid:
+                found.append(folder)
+    return found
+
+
+def memory(process: subprocess.Popen[bytes]) -> float:
+    """MiB that a server's processes hold, what they share counted once (PSS)."""
+    kibibytes = 0
+    for folder in group(process):
+        rollup = (folder / "smaps_rollup").read_text()
+        kibibytes += int(rollup.split("\nPss:")[1].split()[0])
+    return kibibytes / 1024
+
+
+def idle_cpu(process: subprocess.Popen[bytes], seconds: float = 3.0) -> float:
+    """Percent of a core that a server takes when nobody asks it anything."""
+
+    def ticks() -> int:
+        times = [
+            (folder / "stat").read_text().rpartition(")")[2].split() for folder in group(process)
+        ]
+        return sum(int(fields[11]) + int(fields[12]) for fields in times)
+
+    before = ticks()
+    time.sleep(seconds)
+    return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds * 100
 
 
 def measure(path: str, script: Path, connections: int, seconds: int, core: str) -> Figures:

@@ -4,14 +4,36 @@ import argparse
 import platform
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 from load import Figures
 
-Measured = dict[str, dict[tuple[str, int], list[Figures]]]
 OURS = "this template"
 
 
-def median(figures: list[Figures], field: str) -> float:
+class Rest(NamedTuple):
+    """What was measured besides load.
+
+    ready: seconds from start to ready. memory: MiB after load. idle: percent of a core.
+    by_name: requests/s at 32 connections with rows as objects; 0 where it was not measured.
+    """
+
+    ready: float
+    memory: float
+    idle: float
+    by_name: float
+
+    def __str__(self) -> str:
+        text = f"ready after {self.ready:.2f} s  {self.memory:.0f} MiB  idle {self.idle:.1f} %"
+        return text + (f"  by name {self.by_name:.0f}/s" if self.by_name else "")
+
+
+Found = dict[tuple[str, int], list[Figures]]
+Rests = dict[str, list[Rest]]
+Measured = dict[str, tuple[Found, Rests]]
+
+
+def median(figures: list[Figures] | list[Rest], field: str) -> float:
     return statistics.median(getattr(figure, field) for figure in figures)
 
 
@@ -24,7 +46,7 @@ def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) 
         f"{platform.python_version()}, one core for the server and one for wrk. A ratio is the "
         "median over the rounds of requests per second of this template divided by the peer's.",
     ]
-    for model, found in measured.items():
+    for model, (found, rests) in measured.items():
         connections = sorted({c for _, c in found})
         names = list(dict.fromkeys(name for name, _ in found))
         heads = [f"{c} connection{'s' * (c > 1)}" for c in connections]
@@ -47,6 +69,18 @@ def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) 
                 for c in connections
             ]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines += [
+            "",
+            "| besides | ready (s) | memory (MiB) | idle (% of a core) |",
+            "|---|---|---|---|",
+        ]
+        for name in names:
+            cells = [f"{median(rests[name], field):.1f}" for field in ("ready", "memory", "idle")]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        if (OURS, 32) in found:
+            pairs = zip(rests[OURS], found[OURS, 32], strict=True)
+            ratio = statistics.median(rest.by_name / figures.rate for rest, figures in pairs)
+            lines += ["", f"Rows as objects by name, at 32 connections: {ratio:.2f}× of arrays."]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -60,7 +94,7 @@ def write_plot(path: Path, measured: Measured) -> None:
     panels = [(model, field) for model in measured for field in ("rate", "p99")]
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6))
     for axis, (model, field) in zip(axes, panels, strict=True):
-        found = measured[model]
+        found, _ = measured[model]
         for name in dict.fromkeys(name for name, _ in found):
             connections = sorted({c for n, c in found if n == name})
             values = [median(found[name, c], field) for c in connections]

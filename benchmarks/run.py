@@ -24,12 +24,11 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
-from load import Figures, measure, running, verify, write_script
-from report import write_plot, write_report
+from load import idle_cpu, measure, memory, running, verify, write_script
+from report import OURS, Found, Rest, Rests, write_plot, write_report
 from servers import ALWAYS, HERE, OTHERS, PORT, Server, configure_mlserver, install, uv
 
 ROOT = HERE.parent
-OURS = "this template"
 SERVER_CORE, LOAD_CORE = "0", "1"
 
 
@@ -102,13 +101,15 @@ def rounds(
     model: str,
     packaged: Path,
     scratch: Path,
-) -> dict[tuple[str, int], list[Figures]]:
+) -> tuple[Found, Rests]:
     """Measure every server in every round; print as it goes; return all figures."""
     file = work / "models" / f"{model}.joblib"
     rows = json.loads((work / "models" / "rows.json").read_text(encoding="utf-8"))
     expected = json.loads((work / "models" / f"{model}-answers.json").read_text(encoding="utf-8"))
     configure_mlserver(scratch / "mlserver", file)
-    found: dict[tuple[str, int], list[Figures]] = {}
+    columns = (work / "models" / "rows.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    found: Found = {}
+    rests: Rests = {}
     for number in range(arguments.rounds):
         for server in servers:
             script = write_script(scratch / "load.lua", [server.body(row) for row in rows])
@@ -122,7 +123,7 @@ def rounds(
             }
             command = server.command.format(**places)
             log = scratch / "server.log"
-            with running(command, variables, server.ready, log, SERVER_CORE) as (_, seconds):
+            with running(command, variables, server.ready, log, SERVER_CORE) as (process, seconds):
                 if server.name != "bare uvicorn":
                     verify(server, rows, expected)
                 measure(server.predict, script, 8, 2, LOAD_CORE)
@@ -134,14 +135,24 @@ def rounds(
                     print(
                         f"{model} round {number + 1} {server.name:14} {connections:4} connections "
                         f"{figures.rate:8.0f}/s  p50 {figures.p50:7.2f}  p99 {figures.p99:7.2f} ms"
-                        f"  failed {figures.failed}  ready after {seconds:.1f} s",
+                        f"  failed {figures.failed}",
                         flush=True,
                     )
+                by_name = 0.0
+                if server.name == OURS:
+                    bodies = [server.body(row, columns) for row in rows]
+                    objects = write_script(scratch / "objects.lua", bodies)
+                    by_name = measure(
+                        server.predict, objects, 32, arguments.seconds, LOAD_CORE
+                    ).rate
+                rest = Rest(seconds, memory(process), idle_cpu(process), by_name)
+                rests.setdefault(server.name, []).append(rest)
+                print(f"{model} round {number + 1} {server.name:14} {rest}", flush=True)
     for (name, connections), theirs in found.items():
         ours = found[OURS, connections]
         ratio = statistics.median(o.rate / t.rate for o, t in zip(ours, theirs, strict=True))
         print(f"{model} {connections:4} connections: {OURS} / {name:14} {ratio:6.2f}")
-    return found
+    return found, rests
 
 
 if __name__ == "__main__":

@@ -29,8 +29,10 @@ class Server:
     open_inference: bool = False
     variables: dict[str, str] = field(default_factory=dict)
 
-    def body(self, row: list[float]) -> str:
-        """The request for one row."""
+    def body(self, row: list[float], columns: list[str] | None = None) -> str:
+        """The request for one row, as an array, or as an object with these columns."""
+        if columns is not None:
+            return json.dumps({"instances": [dict(zip(columns, row, strict=True))]})
         if not self.open_inference:
             return json.dumps({"instances": [row]})
         tensor = {"name": "X", "shape": [1, len(row)], "datatype": "FP64", "data": row}

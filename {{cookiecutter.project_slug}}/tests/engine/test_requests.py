@@ -461,12 +461,14 @@ def test_a_name_that_utf_8_cannot_carry_gets_an_answer(own_routes: TestClient) -
     assert response.json()["errors"][0]["pointer"].startswith("/body/")
 
 
-def test_no_problem_is_larger_than_8_kib() -> None:
-    for detail, pointer in (("\x00" * 9000, ""), ("", "\x00" * 9000), ("a" * 9000, "/é" * 900)):
-        errors = InvalidInput(detail, [FieldError(pointer, "is wrong")] * 40)
-        answer = problem(errors)
+def test_no_problem_is_larger_than_8_kib_or_longer_than_20_errors() -> None:
+    texts = [("\x00" * 9000, ""), ("", "\x00" * 9000), ("a" * 9000, "/é" * 900), ("", "/a")]
+    for detail, pointer in texts:
+        answer = problem(InvalidInput(detail, [FieldError(pointer, "is wrong")] * 40))
+        document = json.loads(answer.body)
         assert len(answer.body) <= MAX_BYTES
-        assert json.loads(answer.body)["status"] == 422
+        assert document["status"] == 422
+        assert len(document["errors"]) <= 20
 
 
 # Over a socket.
