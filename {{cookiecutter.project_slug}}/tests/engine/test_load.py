@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -701,10 +702,25 @@ def mutant(data: bytes, dice: random.Random) -> bytes:
     return archive(members, dice.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 
 
+def repeatable(path: Path) -> bytes:
+    """An artifact without what differs from run to run: times, and objects' places in memory."""
+    members = unpacked(path.read_bytes())
+    schema = members["schema.json"].decode()
+    places = dict.fromkeys(re.findall(r"\d{9,}", schema))
+    names = {place: f"1{number:03}" for number, place in enumerate(places)}
+    members["schema.json"] = re.sub(r"\d{9,}", lambda found: names[found[0]], schema).encode()
+    return archive(
+        {
+            re.sub(r"\d{9,}", lambda found: names[found[0]], name): data
+            for name, data in members.items()
+        }
+    )
+
+
 def test_whatever_is_in_the_artifact_it_is_refused_or_right(
     model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    data, dice, outcomes = artifact(model).read_bytes(), random.Random(20260131), set()
+    data, dice, outcomes = repeatable(artifact(model)), random.Random(20260131), set()
     manifest(examples=read(model)["examples"][::4])(model)
     started = time.monotonic()
     for _ in range(200):
@@ -715,7 +731,7 @@ def test_whatever_is_in_the_artifact_it_is_refused_or_right(
             outcomes.add(type(error))
         else:
             outcomes.add(type(None))
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert {type(None), refusals.BadContainer, refusals.Unparsable} <= outcomes
     assert capfd.readouterr() == ("", "")
 

@@ -9,6 +9,7 @@ import pytest
 
 from {{ cookiecutter.__package_name }}.artifact import refusals
 from {{ cookiecutter.__package_name }}.artifact.manifest import read_manifest
+from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
 
 from .models import package_iris
 
@@ -115,3 +116,9 @@ def test_a_later_version_says_to_upgrade_whatever_else_is_in_it(tmp_path: Path) 
     error = refusal(tmp_path, b'{"schema_version": 2, "format": "of tomorrow"}')
     assert type(error) is refusals.ManifestNewer
     assert "Upgrade the service" in str(error)
+
+
+def test_two_outputs_of_one_name_are_refused() -> None:
+    inputs = [Column(name="a")]
+    with pytest.raises(ValueError, match="two outputs"):
+        Signature(layout="array", inputs=inputs, task="regression", outputs=["y", "y"])

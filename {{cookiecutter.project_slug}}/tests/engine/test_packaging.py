@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,8 @@ from {{ cookiecutter.__package_name }}.errors import UsageError
 from {{ cookiecutter.__package_name }}.packaging import answers
 from {{ cookiecutter.__package_name }}.packaging import directory as publishing
 from {{ cookiecutter.__package_name }}.packaging.package import package
+from {{ cookiecutter.__package_name }}.packaging.probes import probe
+from {{ cookiecutter.__package_name }}.schema.answers import Outputs
 from {{ cookiecutter.__package_name }}.settings import Settings
 
 from .service import environment
@@ -379,6 +383,29 @@ def test_without_pandas_names_of_columns_are_taken_as_they_are(
     estimator[0].fit(ROWS).feature_names_in_ = names
     file = dumped(tmp_path, estimator)
     assert packaged(file, examples).signature.columns == ["b", "a"]
+
+
+def test_a_model_that_warns_is_probed_like_any_other() -> None:
+    def predict(rows: Any) -> Outputs:
+        warnings.warn("as forests do in several threads", stacklevel=1)
+        return Outputs(np.array(rows)[:, 0])
+
+    assert probe(predict, ROWS.tolist()) == {"thread_safe": True, "row_independent": True}
+
+
+@pytest.mark.parametrize(
+    ("predict", "found"),
+    [
+        (lambda rows: np.array(rows)[:, 0] - np.mean(rows), (True, False)),
+        (lambda rows: np.arange(len(rows)) * 1.0, (True, False)),
+        (lambda rows: np.array(rows)[:, 0] + threading.get_ident() * 1e-6, (False, True)),
+    ],
+)
+def test_probes_find_models_that_depend_on_more_than_a_row(
+    predict: Callable[[Any], Any], found: tuple[bool, bool]
+) -> None:
+    probed = probe(lambda rows: Outputs(predict(rows)), ROWS.tolist())
+    assert (probed["thread_safe"], probed["row_independent"]) == found
 
 
 # --- skops files ---
