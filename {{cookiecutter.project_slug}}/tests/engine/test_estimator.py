@@ -153,7 +153,10 @@ def test_where_probabilities_tie_the_estimator_decides() -> None:
     for estimator in (linear, boosted, make_pipeline(make_pipeline(linear))):
         assert estimator.predict_proba([[0, 0]]).tolist() == [[0.5, 0.5]]
         assert estimator.predict([[0, 0]]).tolist() == [1]
-        assert served(estimator)([[0, 0]]).values.tolist() == [1]
+        model = served(estimator)
+        assert model([[0, 0]]).values.tolist() == [1]
+        model.shorten([[0, 0], [1, 1]])
+        assert model([[0, 0]]).values.tolist() == [1]
 
 
 def test_one_call_gives_labels_and_probabilities() -> None:
@@ -301,6 +304,14 @@ def test_columns_in_another_order_than_the_estimators_are_refused() -> None:
     estimator.feature_names_in_ = np.array(["b", "a"], dtype=object)
     with pytest.raises(refusals.WrongShape, match="another order"):
         served(estimator)
+
+
+def test_arithmetic_that_fails_is_left_to_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = LinearRegression().fit(ROWS, ROWS[:, 0])
+    model = served(estimator)
+    monkeypatch.setattr(scikit_learn, "direct", lambda *_: 1 / 0)
+    model.shorten(ROWS.tolist())
+    assert np.array_equal(model(ROWS.tolist()).values, estimator.predict(ROWS))
 
 
 def test_numbers_that_overflow_cause_no_warning() -> None:
