@@ -13,6 +13,7 @@ from .guards import GUARDS, Guard
 
 pytestmark = pytest.mark.slow
 
+PATIENCE = 180
 FAILED = 1  # pytest: tests were collected, ran, and some failed
 
 
@@ -42,6 +43,7 @@ def test_a_broken_guard_is_noticed(
         ),
         capture_output=True,
         text=True,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == FAILED, f"not noticed:\n{ended.stdout[-3000:]}{ended.stderr[-1000:]}"
