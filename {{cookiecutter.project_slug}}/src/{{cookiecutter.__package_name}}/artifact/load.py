@@ -106,7 +106,7 @@ def _read_artifact(path: Path, record: ArtifactRecord, max_bytes: int) -> bytes:
     """Read the artifact once; what is hashed here is what is parsed later."""
     if record.size > max_bytes:
         raise ArtifactTooLarge(
-            f"{path} has {record.size} bytes and SERVING_MAX_MODEL_BYTES is {max_bytes}"
+            f"{path} should have {record.size} bytes; SERVING_MAX_MODEL_BYTES is {max_bytes}"
         )
     try:
         with path.open("rb") as file:
@@ -119,7 +119,7 @@ def _read_artifact(path: Path, record: ArtifactRecord, max_bytes: int) -> bytes:
         raise ArtifactUnreadable(f"cannot read {path}: {error.strerror}") from None
     except (MemoryError, OverflowError):
         raise ArtifactTooLarge(
-            f"{path} has {record.size} bytes, more than this process can hold",
+            f"{path} should have {record.size} bytes, more than this process can hold",
             remedy="Give it more memory.",
         ) from None
     if len(data) != record.size:
