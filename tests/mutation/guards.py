@@ -210,8 +210,8 @@ GUARDS = [
     guard(
         "body deadline",
         "serving/body.py",
-        "async with asyncio.timeout(timeout):",
-        "async with asyncio.timeout(None):",
+        "call_later(timeout, _expire, task, expired)",
+        "call_later(timeout + 60, _expire, task, expired)",
         "test_requests",
     ),
     guard(

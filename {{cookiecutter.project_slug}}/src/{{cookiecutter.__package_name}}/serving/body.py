@@ -38,13 +38,21 @@ async def read_json(
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes):
         raise _too_large(max_bytes)
+    # As asyncio.timeout does it, for a quarter of the price: almost every body is there already.
+    expired: list[bool] = []
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine that is awaited runs in one
+    timer = task.get_loop().call_later(timeout, _expire, task, expired)
     try:
-        async with asyncio.timeout(timeout):
-            return await _read(chunks, max_bytes)
-    except TimeoutError:
+        return await _read(chunks, max_bytes)
+    except asyncio.CancelledError:
+        if not expired or task.uncancel():
+            raise
         raise BodyTimeout(
             f"The body did not arrive within {timeout:g} seconds.", headers=_CLOSE
         ) from None
+    finally:
+        timer.cancel()
 
 
 def check_json(headers: Mapping[bytes, bytes]) -> None:
@@ -71,6 +79,11 @@ def client_timeout(headers: Mapping[bytes, bytes]) -> float | None:
     if not (given.isdigit() and len(given) <= _LONGEST_TIMEOUT and int(given)):
         raise InvalidInput("X-Request-Timeout-Ms must be a whole number of milliseconds, from 1.")
     return int(given) / 1000
+
+
+def _expire(task: "asyncio.Task[object]", expired: list[bool]) -> None:
+    expired.append(True)
+    task.cancel()
 
 
 async def _read(chunks: AsyncIterator[bytes], max_bytes: int) -> bytes:
