@@ -38,7 +38,7 @@ async def read_json(
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes):
         raise _too_large(max_bytes)
-    # As asyncio.timeout does it, for a quarter of the price: almost every body is there already.
+    # What asyncio.timeout does, for half of its price: almost every body is there already.
     expired: list[bool] = []
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine that is awaited runs in one
