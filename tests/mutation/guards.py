@@ -45,8 +45,8 @@ GUARDS = [
     guard(
         "golden examples",
         "artifact/load.py",
-        "    check_examples(manifest, predict)\n    columns",
-        "    columns",
+        "    check_examples(manifest, predict)\n    predict.shorten",
+        "    predict.shorten",
         "test_load",
     ),
     guard(

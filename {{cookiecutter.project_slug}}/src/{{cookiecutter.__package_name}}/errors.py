@@ -71,6 +71,12 @@ class InvalidJSON(RequestError):
     status, kind, title = 400, "invalid-json", "Not JSON"
 
 
+class Unauthorized(RequestError):
+    """There is no API key, or an unknown one."""
+
+    status, kind, title = 401, "unauthorized", "Unauthorized"
+
+
 class BodyTimeout(RequestError):
     """The body did not arrive in time."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import RequestError
+from ..errors import Unauthorized
 from .problems import problem
 
 PROBES = frozenset({"/livez", "/readyz"})
@@ -22,12 +22,6 @@ SECURITY_SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-
-
-class Unauthorized(RequestError):
-    """There is no key, or an unknown one."""
-
-    status, kind, title = 401, "unauthorized", "Unauthorized"
 
 
 class RequireKey:

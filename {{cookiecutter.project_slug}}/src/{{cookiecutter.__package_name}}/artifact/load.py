@@ -70,8 +70,7 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
     predict = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
     limit_threads()
     check_examples(manifest, predict)
-    columns = manifest.signature.columns
-    predict.shorten([[example.input[name] for name in columns] for example in manifest.examples])
+    predict.shorten(manifest.example_rows)
     return LoadedModel(manifest, predict, time.perf_counter() - started)
 
 

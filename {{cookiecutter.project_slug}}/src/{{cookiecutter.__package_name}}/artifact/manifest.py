@@ -77,6 +77,12 @@ class Manifest(Record):
     tolerance: Tolerance = Tolerance()
     probes: Probes
 
+    @property
+    def example_rows(self) -> list[list[Any]]:
+        """The inputs of the golden examples, each in signature order."""
+        columns = self.signature.columns
+        return [[example.input[name] for name in columns] for example in self.examples]
+
 
 def read_manifest(directory: Path) -> Manifest:
     """Read and check `manifest.json` of a model directory.

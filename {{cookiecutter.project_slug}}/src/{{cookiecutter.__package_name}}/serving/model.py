@@ -69,8 +69,7 @@ class Model:
         A full batch is measured too: it decides whether calls need a thread at all.
         Raises what `predict` raises.
         """
-        columns = self.manifest.signature.columns
-        rows = [[example.input[name] for name in columns] for example in self.manifest.examples]
+        rows = self.manifest.example_rows
         for row in rows:
             await self.predict(Rows([row]))
         if self._inline_seconds:
