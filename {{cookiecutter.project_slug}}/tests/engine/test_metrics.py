@@ -26,10 +26,10 @@ def test_requests_are_counted_by_route_and_status_class(
         client.post("/predict", json={"instances": [example_row(manifest)]})
     client.post("/predict", json={})
     samples = scrape(client)
-    assert samples["serving_requests_total", "/predict", "2xx"] == 3
-    assert samples["serving_requests_total", "/predict", "4xx"] == 1
-    assert samples["serving_request_seconds_count", "/predict", "2xx"] == 3
-    assert samples["serving_request_seconds_bucket", "+Inf", "/predict", "2xx"] == 3
+    assert samples["serving_requests_total", "native", "/predict", "2xx"] == 3
+    assert samples["serving_requests_total", "native", "/predict", "4xx"] == 1
+    assert samples["serving_request_seconds_count", "native", "/predict", "2xx"] == 3
+    assert samples["serving_request_seconds_bucket", "+Inf", "native", "/predict", "2xx"] == 3
 
 
 def test_unknown_paths_do_not_make_the_metrics_grow(client: TestClient) -> None:
@@ -39,7 +39,7 @@ def test_unknown_paths_do_not_make_the_metrics_grow(client: TestClient) -> None:
         client.get(f"/nope-{number}")
     samples = scrape(client)
     assert len(samples) <= before + 20  # /metrics itself has been asked by now
-    assert samples["serving_requests_total", "unmatched", "4xx"] == 50
+    assert samples["serving_requests_total", "native", "unmatched", "4xx"] == 50
 
 
 def test_batches_and_the_model_are_counted(client: TestClient, manifest: Manifest) -> None:

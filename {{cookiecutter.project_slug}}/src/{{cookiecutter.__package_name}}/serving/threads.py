@@ -38,12 +38,16 @@ class PredictionThreads:
         """
         self._work.put((compute, work, loop, done))
 
-    def close(self) -> None:
-        """End the threads after the work they have; wait for them."""
+    def end(self) -> None:
+        """Let the threads end after the work they have."""
         for _ in self._threads:
             self._work.put(None)
+
+    def close(self) -> None:
+        """End the threads; wait for them for a second, the time of a call that nobody awaits."""
+        self.end()
         for thread in self._threads:
-            thread.join()
+            thread.join(1.0)
 
     def _serve(self) -> None:
         limit_threads()  # OpenMP's limit belongs to the thread
