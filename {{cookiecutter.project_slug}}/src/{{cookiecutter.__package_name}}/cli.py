@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,6 +156,9 @@ def _serve(given: argparse.Namespace) -> None:
         model_dir=given.model_dir,
     )
     configure_logs(settings.log_format, settings.log_level)
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        # Nothing is served yet, nothing is half-written: that was an order, and it is done.
+        signal.signal(sig, lambda *_: os._exit(0))
     try:
         if settings.workers > 1:
             from .serving.supervisor import supervise

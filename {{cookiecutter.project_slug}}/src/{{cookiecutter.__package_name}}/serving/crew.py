@@ -102,11 +102,11 @@ class Crew:
             except ServiceExit as error:
                 if predecessor is None:
                     raise
-                logger.error("reload failed, the model stays: %s", error)  # noqa: TRY400
+                logger.error("reload failed, %s stays: %s", predecessor.model(), error)  # noqa: TRY400
                 sys.exit(error.exit_code)
 
         supervisor = os.getpid()
-        self.loader = self.place.pid = fork(run, supervisor)
+        self.loader = self.place.pid = fork(run, supervisor, "loader")
         os.close(reading)
 
     @property

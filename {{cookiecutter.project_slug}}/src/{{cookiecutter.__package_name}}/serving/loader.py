@@ -75,4 +75,4 @@ def load_and_fork(
         def tell(pid: int) -> None:
             there.pid = pid  # noqa: B023 - called before the next turn
 
-        fork_grandchild(run, supervisor, tell)
+        fork_grandchild(run, supervisor, f"worker {listener}", tell)

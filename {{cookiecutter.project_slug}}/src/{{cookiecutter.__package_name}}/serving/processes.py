@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ServiceExit
 
-_SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
+_SET_DEATH_SIGNAL, _SET_NAME, _SET_SUBREAPER = 1, 15, 36  # prctl(2), PR_SET_...
 ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _START_AGAIN = {"jemalloc_bg_thd"}
@@ -20,8 +20,8 @@ _START_AGAIN = {"jemalloc_bg_thd"}
 logger = logging.getLogger("server")
 
 
-def fork(run: Callable[[], object], supervisor: int) -> int:
-    """Run `run` in a child of this process; return its process id.
+def fork(run: Callable[[], object], supervisor: int, name: str) -> int:
+    """Run `run` in a child of this process, which `ps -o comm` calls `name`; return its process id.
 
     supervisor: the process with which the child dies, at once, however that ends. Signals that
     people send are left to it: Ctrl-C and a kill of the whole group reach every process, and must
@@ -37,6 +37,7 @@ def fork(run: Callable[[], object], supervisor: int) -> int:
             signal.signal(sig, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _die_with(supervisor)
+        _prctl(_SET_NAME, name.encode()[:15])
         run()
         code = 0
     except ServiceExit as error:
@@ -52,7 +53,9 @@ def fork(run: Callable[[], object], supervisor: int) -> int:
         os._exit(code)
 
 
-def fork_grandchild(run: Callable[[], object], supervisor: int, tell: Callable[[int], None]) -> None:
+def fork_grandchild(
+    run: Callable[[], object], supervisor: int, name: str, tell: Callable[[int], None]
+) -> None:
     """Run `run` in a process that belongs to the supervisor, not to this one.
 
     tell: is told its process id before it can end. The supervisor must adopt orphans.
@@ -62,7 +65,7 @@ def fork_grandchild(run: Callable[[], object], supervisor: int, tell: Callable[[
         os.waitpid(pid, 0)
         return
     try:
-        tell(fork(run, supervisor))
+        tell(fork(run, supervisor, name))
     finally:
         os._exit(0)
 
@@ -112,6 +115,6 @@ def _die_with(supervisor: int) -> None:
         os._exit(1)
 
 
-def _prctl(option: int, value: int) -> None:
+def _prctl(option: int, value: int | bytes) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")

@@ -6,8 +6,10 @@ several workers the supervisor replaces processes instead.
 """
 
 import asyncio
+import gc
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,7 +59,7 @@ class Reloads:
     async def _reload(self) -> None:
         served = name_of(self._state.model)
         try:
-            await self._replace()
+            old = await self._replace()
         except ServiceExit as error:
             logger.error("reload failed, %s stays: %s", served, error)  # noqa: TRY400
         except Exception:
@@ -65,10 +67,14 @@ class Reloads:
         else:
             self._state.metrics.reloaded(True)
             logger.info("reloaded: %s replaces %s", name_of(self._state.model), served)
+            await self._wait_for_the_end_of(old)
+            gc.unfreeze()  # what is of no use any more
+            settle_heap()
             return
         self._state.metrics.reloaded(False)
 
-    async def _replace(self) -> None:
+    async def _replace(self) -> "weakref.ref[Model]":
+        """Let another model take over; return the old one, for as long as requests hold it."""
         settings = self._settings
         loaded: LoadedModel = await in_a_thread(
             lambda: load_model(settings.model_dir, settings.max_model_bytes)
@@ -77,11 +83,13 @@ class Reloads:
         new = await warm_model(loaded, settings, self._state.metrics)
         old, self._state.model = self._state.model, new
         old.retire()
-        gone = weakref.ref(old)
-        del old
-        while gone() is not None:
+        return weakref.ref(old)
+
+    async def _wait_for_the_end_of(self, old: "weakref.ref[Model]") -> None:
+        settings = self._settings
+        deadline = time.monotonic() + settings.body_timeout + settings.request_timeout
+        while old() is not None and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
-        settle_heap()
 
 
 async def in_a_thread(call: Callable[[], Any]) -> Any:

@@ -182,7 +182,7 @@ class Supervisor:
             self._dismiss(self._coming, Order.RETIRE)
             self._coming = None
         if not told:
-            logger.error("reload failed, the model stays: %s", reason)
+            logger.error("reload failed, %s stays: %s", self._serving.model(), reason)
         if self._lost_loaders:
             self._pause_until = time.monotonic() + min(LONGEST_PAUSE, 2.0**self._lost_loaders)
             self._lost_loaders += 1
