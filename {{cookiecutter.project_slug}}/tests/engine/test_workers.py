@@ -52,6 +52,14 @@ def test_any_worker_answers_and_any_worker_knows_what_all_have_counted(
     assert service.scrape()["serving_workers",] == WORKERS
 
 
+def test_the_supervisor_is_small_and_has_no_threads(service: Service) -> None:
+    """Nothing that a model brings is in it: it can always act, and can always fork."""
+    process = Path(f"/proc/{service.process.pid}")
+    maps = (process / "maps").read_text()
+    assert not {name for name in ("numpy", "sklearn", "uvloop") if f"/{name}/" in maps}
+    assert len(list((process / "task").iterdir())) == 1
+
+
 def test_a_killed_worker_is_replaced_and_what_it_counted_stays(
     service: Service, manifest: Manifest
 ) -> None:
