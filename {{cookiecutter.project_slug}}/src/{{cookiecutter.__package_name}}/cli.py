@@ -146,7 +146,7 @@ def _serve(given: argparse.Namespace) -> None:
     configure_logs(settings.log_format, settings.log_level)
     try:
         app = create_app(settings)
-        serve(app, settings, app.state.readiness)
+        serve(app, settings, app.state.readiness, app.state.metrics)
     except ServiceExit as error:
         logger.critical(str(error))
         sys.exit(error.exit_code)

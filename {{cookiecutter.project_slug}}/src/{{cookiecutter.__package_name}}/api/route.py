@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.encoders import jsonable_encoder
 from fastapi.routing import APIRoute, request_response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 Call = Callable[..., Awaitable[Any]]
@@ -48,6 +49,29 @@ class LeanRoute(APIRoute):
         self._steps = plan(self.dependant)
         self._complete = self.app
         self.app = self._lean
+        self._path = None if self.param_convertors else self.path
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether this route answers a request; told without the regular expression if it is."""
+        if self._straight(scope):
+            return Match.FULL, {"endpoint": self.endpoint, "path_params": {}, "route": self}
+        return super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that matched."""
+        if self._straight(scope):
+            await self._lean(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
+
+    def _straight(self, scope: Scope) -> bool:
+        """Whether a request is for this very path, with no router or mount in between."""
+        return (
+            scope["path"] == self._path
+            and scope.get("method") in (self.methods or ())
+            and not scope["root_path"]
+            and "fastapi" not in scope
+        )
 
     async def _lean(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = scope["app"]

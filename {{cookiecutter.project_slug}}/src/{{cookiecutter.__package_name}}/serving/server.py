@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -20,13 +21,19 @@ import uvicorn
 
 from ..errors import StartupError
 from ..settings import Settings
+from ..telemetry.metrics import Metrics
+from .connection import Connection
 from .heap import settle_heap
+from .limits import Limits
 from .readiness import Readiness
+
+SWEEP = 5
+"""Ticks, of 0.1 seconds, between two looks for connections that had their time."""
 
 logger = logging.getLogger("server")
 
 
-def serve(app: Any, settings: Settings, readiness: Readiness) -> None:
+def serve(app: Any, settings: Settings, readiness: Readiness, metrics: Metrics) -> None:
     """Serve an ASGI application until a signal ends it.
 
     Raises StartupError if the port cannot be had, and whatever the lifespan raises.
@@ -34,7 +41,7 @@ def serve(app: Any, settings: Settings, readiness: Readiness) -> None:
     listener = bind(settings.host, settings.port)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=partial(Connection, limits=Limits.of(settings), metrics=metrics),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -135,6 +142,16 @@ class Server(uvicorn.Server):
         for listener in sockets or ():
             host, port = listener.getsockname()[:2]
             logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % SWEEP == 0:
+            self._end_overdue()
+        return await super().on_tick(counter)
+
+    def _end_overdue(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            connection.overdue(now)  # type: ignore[union-attr]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._readiness.drain()
