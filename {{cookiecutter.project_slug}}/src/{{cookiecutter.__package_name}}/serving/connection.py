@@ -9,7 +9,6 @@ import asyncio
 import math
 from collections import deque
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
@@ -19,7 +18,7 @@ from uvicorn.server import ServerState
 from ..errors import HeaderTimeout, MalformedRequest, RequestError
 from ..telemetry.metrics import Metrics
 from .exchange import Exchange
-from .head import Header, check_head, last_answer, too_large_head, without_upgrade
+from .head import Header, check_head, describe, last_answer, too_large_head, without_upgrade
 from .limits import Limits
 
 IDLE, HEAD, BODY, CLOSING = range(4)
@@ -67,11 +66,11 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """End the connection after the answers it owes."""
-        if self._active is None:
-            self._close()
-        else:
+        """End the connection after the answer it owes."""
+        if self._active is not None:
             self._active.keep_alive = False
+        else:
+            self._close()
 
     def overdue(self, now: float) -> None:
         """End the connection if it had its time."""
@@ -83,6 +82,17 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()  # the client does not read what it asked for
         else:
             self._close()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer: it has as long as for a request's body."""
+        super().pause_writing()
+        self._deadline = self.loop.time() + self.limits.body_timeout
+
+    def resume_writing(self) -> None:
+        """The client reads on."""
+        super().resume_writing()
+        if self._active is not None:
+            self._deadline = math.inf
 
     def default_headers(self) -> list[Header]:
         """The headers of every answer; `Connection: close` among them while draining."""
@@ -99,10 +109,8 @@ class Connection(HttpToolsProtocol):
             self._go_on_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             found = error.__context__  # what a callback raised
-            if not isinstance(found, RequestError):
-                found = MalformedRequest("The request is not HTTP/1.1.")
-            self._refuse(found)
-            return
+            malformed = MalformedRequest("The request is not HTTP/1.1.")
+            self._refuse(found if isinstance(found, RequestError) else malformed)
         if self._phase == HEAD and self._all_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
@@ -128,16 +136,10 @@ class Connection(HttpToolsProtocol):
         """
         if self.parser.should_upgrade() or self._phase == CLOSING:
             return
-        method, version = self.parser.get_method(), self.parser.get_http_version()
+        version = self.parser.get_http_version()
         check_head(self.url, self.headers, version, self.limits)
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope["method"] = method.decode("ascii")
-        scope["http_version"] = version
-        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        scope["raw_path"] = self.root_path.encode("ascii") + url.path
-        scope["query_string"] = url.query or b""
+        describe(scope, self.parser.get_method(), self.url, version)
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
         self._phase = BODY
         self._all_head = False
@@ -151,10 +153,9 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body is here. Of a request that was answered already, it is discarded."""
-        exchange = self._reading
-        if exchange is not None and not exchange.complete:
-            exchange.feed(body)
-        elif exchange is not None:
+        if self._reading is not None and not self._reading.complete:
+            self._reading.feed(body)
+        elif self._reading is not None:
             self._discarded += len(body)
             if self._discarded > self.limits.body_bytes:
                 self._close()
@@ -172,7 +173,7 @@ class Connection(HttpToolsProtocol):
             self._await_next()
 
     def answered(self, exchange: Exchange) -> None:
-        """An answer is complete: go on with what waits, or close."""
+        """An answer is complete: go on, or close."""
         self._active = None
         if not exchange.keep_alive:
             self._close()
@@ -198,8 +199,7 @@ class Connection(HttpToolsProtocol):
 
     def _await_next(self) -> None:
         """Bound the wait for the next request, or for what is left of an answered one."""
-        limits = self.limits
-        patience = limits.body_timeout if self._phase == BODY else limits.keep_alive
+        patience = self.limits.keep_alive if self._phase == IDLE else self.limits.body_timeout
         self._deadline = self.loop.time() + patience
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:

@@ -167,6 +167,7 @@ class Exchange:
         if self._owner.flow.write_paused and not self.gone:
             await self._owner.flow.drain()
         if self.gone:
+            await asyncio.sleep(0)  # an endless answer must come to hear of it
             return
         if message["type"] == "http.response.start" and not self.started:
             self._start(message)

@@ -1,7 +1,10 @@
 """The bytes before a body: checked, written anew, and composed for answers of our own."""
 
 from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -38,6 +41,20 @@ def too_large_head(url: bytes, fields: Sequence[Header], limits: Limits) -> Requ
         f"There are more than {limits.header_fields} headers, or more than "
         f"{limits.header_bytes} bytes of them."
     )
+
+
+def describe(scope: dict[str, Any], method: bytes, url: bytes, version: str) -> None:
+    """Fill in what the first line of a request says.
+
+    scope: of ASGI, with `root_path`. Raises ValueError or httptools' own error for a bad URL.
+    """
+    parsed = httptools.parse_url(url)
+    path = parsed.path.decode("ascii")
+    scope["method"] = method.decode("ascii")
+    scope["http_version"] = version
+    scope["path"] = scope["root_path"] + (unquote(path) if "%" in path else path)
+    scope["raw_path"] = scope["root_path"].encode("ascii") + parsed.path
+    scope["query_string"] = parsed.query or b""
 
 
 def without_upgrade(method: bytes, url: bytes, fields: Sequence[Header]) -> bytes:
