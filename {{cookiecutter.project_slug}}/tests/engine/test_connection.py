@@ -35,7 +35,7 @@ def create_with_routes(*arguments):
         return StreamingResponse(chunks())
     @made.get("/split")
     async def split():
-        return app.Response(headers={{"X-Split": "a\\r\\nSet-Cookie: b"}})
+        return app.Response(headers=dict([("X-Split", "a\\r\\nSet-Cookie: b")]))
     @made.get("/nothing")
     async def nothing():
         return app.Response(status_code=204)
