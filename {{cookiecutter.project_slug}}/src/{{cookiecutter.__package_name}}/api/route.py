@@ -19,6 +19,8 @@ from fastapi.routing import APIRoute, request_response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from ..serving.exchange import ABANDON
+
 Call = Callable[..., Awaitable[Any]]
 Step = tuple[Call, tuple[int, ...]]
 """A call and its arguments: each the number of the value it takes. Value 0 is the request, value n
@@ -75,6 +77,7 @@ class LeanRoute(APIRoute):
 
     async def _lean(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = scope["app"]
+        scope[ABANDON] = True  # a prediction that nobody awaits any more is not made
         if self._steps is None or app.dependency_overrides:
             await self._completely(app)(scope, receive, send)
             return

@@ -193,7 +193,7 @@ class Connection(HttpToolsProtocol):
 
     def _start(self, exchange: Exchange) -> None:
         self._active = exchange
-        task = self.loop.create_task(exchange.run(self.app))
+        exchange.task = task = self.loop.create_task(exchange.run(self.app))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

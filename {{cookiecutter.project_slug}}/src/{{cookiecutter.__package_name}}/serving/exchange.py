@@ -28,6 +28,10 @@ _USUAL = {b"content-length", b"content-type", b"x-request-id"}
 _OURS = {b"connection", b"transfer-encoding"}
 _BODILESS = {204, 304}
 
+ABANDON = "serving.abandon"
+"""True in the scope of a request that is cancelled when its client goes away. ASGI leaves that
+to the application, which would have to listen for it beside its work."""
+
 logger = logging.getLogger("server")
 
 
@@ -54,6 +58,7 @@ class Exchange:
         self.keep_alive = keep_alive
         self.gone = False
         """Nobody will read an answer."""
+        self.task: asyncio.Task[None] | None = None
         self.more_body = True
         self.started = False
         self.complete = False
@@ -80,7 +85,9 @@ class Exchange:
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
             error = Unavailable("The service ended before the answer.")
-            logger.warning("cut off, the time for the drain is over: %s", self.scope["path"][:100])
+            if not self.gone:
+                path = self.scope["path"][:100]
+                logger.warning("cut off, the time for the drain is over: %s", path)
         except AnswerCutShort:
             pass
         except Exception:
@@ -103,9 +110,11 @@ class Exchange:
         self.wake()
 
     def leave(self) -> None:
-        """The client is gone, or got another answer."""
+        """The client is gone, or got another answer: what only it waits for is given up."""
         self.gone = True
         self.wake()
+        if self.task is not None and self.scope.get(ABANDON):
+            self.task.cancel()
 
     def wake(self) -> None:
         """Let `receive` look again."""
