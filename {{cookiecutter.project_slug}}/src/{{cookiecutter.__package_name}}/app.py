@@ -11,7 +11,7 @@ from .api.openapi import install_openapi
 from .api.problems import install_problems, unexpected
 from .artifact.load import LoadedModel, load_model
 from .distribution import distribution
-from .serving.model import Model
+from .serving.model import warm_model
 from .serving.readiness import Readiness
 from .settings import Settings, load_settings
 from .telemetry.metrics import Metrics
@@ -29,15 +29,14 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = model or load_model(settings.model_dir, settings.max_model_bytes)
-        served = Model(loaded, settings, app.state.metrics)
-        try:
-            await served.warm_up()
-            app.state.model = served
-            app.state.readiness.ready()
-            yield
-        finally:
-            served.close()
+        app.state.model = await warm_model(
+            model or load_model(settings.model_dir, settings.max_model_bytes),
+            settings,
+            app.state.metrics,
+        )
+        app.state.readiness.ready()
+        yield
+        app.state.model.close()  # by now perhaps another: see serving/reload.py
 
     about = distribution()
     app = FastAPI(

@@ -18,6 +18,12 @@ class ServiceExit(Exception):
     exit_code = 1
 
 
+class CrashLoop(ServiceExit):
+    """Workers end as soon as they start."""
+
+    exit_code = 1
+
+
 class UsageError(ServiceExit):
     """A setting or an argument is wrong."""
 
@@ -32,6 +38,10 @@ class StartupError(ServiceExit):
 
 class ModelError(StartupError):
     """The model directory does not hold a model that may be served."""
+
+
+class NarrowerSignature(ModelError):
+    """A model that was to replace another would refuse what the other accepts."""
 
 
 @dataclass(frozen=True, slots=True)

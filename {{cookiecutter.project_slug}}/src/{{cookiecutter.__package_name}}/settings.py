@@ -25,6 +25,9 @@ PREFIX = "SERVING_"
 _INJECTED = re.compile(r"SERVING_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
 
+# Names that platforms use.
+_FALLBACKS = (("PORT", "port"), ("WEB_CONCURRENCY", "workers"))
+
 # What a Bearer token may consist of (RFC 6750, section 2.1).
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _SHORTEST_KEY = 16
@@ -68,6 +71,14 @@ class Settings(BaseSettings):
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one and logs it. Falls back to PORT."""
+
+    workers: Annotated[int, Field(gt=0, le=256)] = 1
+    """Processes that serve. On Linux they share one copy of the model. One for each core that the
+    service may use; the log says what they take. Falls back to WEB_CONCURRENCY."""
+
+    hang_timeout: Annotated[float, Field(ge=1)] = 8.0
+    """Seconds for which the event loop of a worker may stand still before it is replaced. Only
+    with several workers; watch serving_worker_restarts_total."""
 
     model_dir: Path = Path("model")
     """Directory with manifest.json and the artifact, relative to the working directory."""
@@ -132,6 +143,10 @@ class Settings(BaseSettings):
     """Seconds for requests in flight to finish after that. With drain_delay it should stay under
     the platform's own limit (Kubernetes: terminationGracePeriodSeconds, 30)."""
 
+    watch: bool = False
+    """Whether the model is loaded anew, as on SIGHUP, whenever its manifest.json changes: for
+    development."""
+
     api_keys: ApiKeys = None
     """Keys, separated by commas. With any, everything but /livez and /readyz needs one of them, as
     `Authorization: Bearer KEY` or `X-API-Key: KEY`; name the old and the new one while you
@@ -157,7 +172,7 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        fallbacks = {"port": os.environ["PORT"]} if os.environ.get("PORT") else {}
+        fallbacks = {field: os.environ[name] for name, field in _FALLBACKS if os.environ.get(name)}
         return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
 
 

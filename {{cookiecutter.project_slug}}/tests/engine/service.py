@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
+from prometheus_client.parser import text_string_to_metric_families
 
 import {{ cookiecutter.__package_name }} as package
 
@@ -42,6 +44,7 @@ class Service:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -90,6 +93,21 @@ class Service:
         self.process.stderr.close()
         return code
 
+    def processes(self, name: str) -> list[int]:
+        """Process ids of the children that are called so: `loader`, `worker 0`."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                if int(parent) == self.process.pid and (folder / "comm").read_text() == f"{name}\n":
+                    found.append(int(folder.name))
+        return found
+
+    def scrape(self) -> dict[tuple[str, ...], float]:
+        """The metrics, by name and values of labels, as a new connection finds them."""
+        text = httpx2.get(f"{self.url}/metrics", timeout=PATIENCE).text
+        return samples(text)
+
     def get(self, path: str, **options: Any) -> httpx2.Response:
         return self.client.get(path, **options)
 
@@ -102,6 +120,24 @@ class Service:
             self.lines.append(line.rstrip())
             self._arrived.put(line)
         self._arrived.put(None)
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """Every sample: its name, its label values by name of the label, and its value."""
+    return {
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> float:
+    """Wait until a condition holds; return how many seconds that took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < patience, "waited in vain"
+        time.sleep(0.01)
+    return time.monotonic() - started
 
 
 def environment(**variables: object) -> dict[str, str]:

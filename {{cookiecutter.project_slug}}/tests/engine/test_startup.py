@@ -67,12 +67,20 @@ def test_a_service_serves_ends_with_code_0_and_starts_again_at_once_on_its_port(
         assert second.get("/livez").status_code == 200
 
 
-def test_a_port_in_use_ends_with_code_3(model_dir: Path) -> None:
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.skipif(sys.platform != "linux", reason="-"))]
+)
+def test_a_port_in_use_ends_with_code_3(model_dir: Path, workers: int) -> None:
+    """Also if its owner would share it: a second service may not take half of the requests."""
     with socket.socket() as taken:
+        if sys.platform == "linux":
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = run("serve", "--port", str(port), SERVING_MODEL_DIR=model_dir)
+        ended = run(
+            *("serve", "--port", str(port), "--workers", str(workers)), SERVING_MODEL_DIR=model_dir
+        )
     assert ended.returncode == 3
     (line,) = ended.stderr.splitlines()
     assert f"port {port}" in line

@@ -42,10 +42,14 @@ class PredictionThreads:
         """
         self._work.put((compute, work, loop, done))
 
-    def close(self) -> None:
-        """End the threads after the work they have; wait for them, but not for one that hangs."""
+    def end(self) -> None:
+        """Let the threads end after the work they have."""
         for _ in self._threads:
             self._work.put(None)
+
+    def close(self) -> None:
+        """End the threads after the work they have; wait for them, but not for one that hangs."""
+        self.end()
         for thread in self._threads:
             thread.join(PATIENCE)
 
