@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, Self
 from .conftest import clean_environment
 
 PATIENCE = 60.0
+OK = 200
 
 FIT = """
 import csv, sys, joblib, numpy as np
@@ -59,13 +61,19 @@ class Service:
     """
 
     def __init__(
-        self, environment: Path, model: Path, *, wait: bool = True, **settings: object
+        self,
+        environment: Path,
+        model: Path,
+        *,
+        wait: bool = True,
+        variables_besides: dict[str, str] | None = None,
+        **settings: object,
     ) -> None:
         variables = {f"SERVING_{name.upper()}": str(value) for name, value in settings.items()}
         variables = {"SERVING_PORT": "0", **variables}
         variables |= {"SERVING_MODEL_DIR": str(model), "SERVING_LOG_FORMAT": "json"}
         self._command = [environment / "iris-service", "serve"]
-        self._environment = clean_environment(**variables)
+        self._environment = clean_environment(**variables, **(variables_besides or {}))
         self._wait = wait
         self.log: list[dict[str, Any]] = []
 
@@ -171,8 +179,11 @@ class Answer(NamedTuple):
 class Clients:
     """Threads that ask without pause, each over a connection that it keeps until told to close."""
 
-    def __init__(self, service: Service, count: int) -> None:
+    def __init__(
+        self, service: Service, count: int, row: Sequence[float] = (1.5, 1.25, 1.75, 1.0)
+    ) -> None:
         self._service = service
+        self._body = json.dumps({"instances": [row]})
         self.answers: list[list[Answer]] = [[] for _ in range(count)]
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(a,)) for a in self.answers]
@@ -182,8 +193,12 @@ class Clients:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Let every client ask no more after the answer that it awaits."""
         self._stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         for thread in self._threads:
             thread.join(PATIENCE)
 
@@ -197,19 +212,19 @@ class Clients:
 
     def _ask(self, answers: list[Answer]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._service.port, timeout=PATIENCE)
-        body = json.dumps({"instances": [[1.5, 1.25, 1.75, 1.0]]})
         headers = {"Content-Type": "application/json"}
         worker = ""
         while not self._stop.is_set():
             try:
-                connection.request("POST", "/predict", body, headers)
+                connection.request("POST", "/predict", self._body, headers)
                 answer = connection.getresponse()
-                document = json.loads(answer.read())
+                body = answer.read()
             except OSError:
                 answers.append(Answer(0, 0.0, "", worker))
                 connection.close()
                 continue
-            worker = answer.headers["X-Request-ID"].partition("-")[0]
+            document = json.loads(body) if answer.status == OK else {}
+            worker = answer.headers.get("X-Request-ID", "").partition("-")[0]
             (value,) = document.get("predictions", [0.0])
             version = document.get("model", {}).get("version", "")
             answers.append(Answer(answer.status, value, version, worker))

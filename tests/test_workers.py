@@ -286,6 +286,88 @@ def test_clients_that_ignore_readiness_are_refused_and_never_left_hanging(
         assert service.ended() == 0
 
 
+SLEEPER = """
+
+from time import sleep
+
+from sklearn.base import BaseEstimator, TransformerMixin
+
+
+class Sleeper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    def fit(self, rows, outcomes=None):
+        return self
+
+    def transform(self, rows):
+        sleep(rows[:, 0].max() if rows[:, 0].max() > 1 else 0)
+        return rows
+"""
+FIT_SLEEPER = """
+import sys, joblib, numpy as np
+from iris_service.transformers import Sleeper
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+rows = np.random.default_rng(0).random((20, 4))
+joblib.dump(make_pipeline(Sleeper(), LinearRegression()).fit(rows, rows[:, 0]), sys.argv[1])
+np.savetxt(sys.argv[2], rows, delimiter=",", header="a,b,c,d", comments="")
+"""
+
+
+@pytest.fixture(scope="module")
+def sleeper(
+    environment: Path, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """A model that takes as many seconds as the first column says, and the variables it needs."""
+    out = tmp_path_factory.mktemp("sleeper")
+    shutil.copytree(project / "src", out / "src")
+    with (out / "src" / "iris_service" / "transformers.py").open("a", encoding="utf-8") as file:
+        file.write(SLEEPER)
+    besides = {"PYTHONPATH": str(out / "src")}
+    variables = clean_environment(**besides)
+    files = (out / "model.joblib", out / "rows.csv")
+    subprocess.run([environment / "python", "-c", FIT_SLEEPER, *files], check=True, env=variables)
+    subprocess.run(
+        [environment / "python", "-m", "iris_service", "model", "package", files[0]]
+        + ["--examples", files[1], "--model-dir", out / "model"]
+        + ["--trust", "iris_service.transformers.Sleeper"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=variables,
+    )
+    return out / "model", besides
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("seconds", "grace"), [(3, 20), (30, 1)], ids=["in time", "too long"])
+def test_work_in_flight_is_finished_or_cut_with_a_line(
+    environment: Path,
+    sleeper: tuple[Path, dict[str, str]],
+    workers: int,
+    seconds: int,
+    grace: int,
+) -> None:
+    model, besides = sleeper
+    settings = {
+        "drain_delay": 0,
+        "drain_timeout": grace,
+        "request_timeout": 60,
+        "inline_seconds": 0,
+    }
+    with Service(
+        environment, model, workers=workers, variables_besides=besides, **settings
+    ) as service:
+        clients = Clients(service, 1, row=[seconds, 0, 0, 0])
+        with clients:
+            wait_until(lambda: service.metric("serving_in_flight") == 2)
+            clients.stop()
+            os.kill(service.process.pid, signal.SIGTERM)
+            assert service.ended() == 0
+        (answer,) = clients.all()
+        cut = seconds > grace
+        assert (answer.status == 200) != cut
+        said = any("timeout graceful shutdown exceeded" in line for line in service.said())
+        assert said == cut
+
+
 # The port.
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from .api import health, predict
 from .api.keys import RequireKey
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
         metrics=app.state.metrics,
         access_log=settings.access_log,
         refuse=unexpected,
+        pages=frozenset(page.path for page in app.routes if isinstance(page, Route)),
     )
     # The hot route stands first and on the application itself: each search costs every request.
     app.router.routes[:0] = predict.router.routes

@@ -38,6 +38,16 @@ def test_unknown_paths_do_not_make_the_metrics_grow(client: TestClient) -> None:
     assert found["serving_requests_total", "native", "unmatched", "4xx"] == 50
 
 
+def test_the_pages_of_the_documentation_have_labels_of_their_own(client: TestClient) -> None:
+    client.get("/docs")
+    client.get("/openapi.json")
+    client.post("/docs")
+    found = scrape(client)
+    assert found["serving_requests_total", "native", "/openapi.json", "2xx"] == 1
+    assert found["serving_requests_total", "native", "/docs", "2xx"] == 1
+    assert found["serving_requests_total", "native", "/docs", "4xx"] == 1
+
+
 def test_batches_and_the_model_are_counted(client: TestClient, manifest: Manifest) -> None:
     before = scrape(client)
     row = example_row(manifest)

@@ -42,8 +42,8 @@ def serve(app: Any, settings: Settings) -> None:
     server = OnlyServer(app, settings)
     server.run(sockets=[listener])
     if threading.active_count() > 1:
-        # A call of the model that outlived the grace period, or a load: nobody waits for it.
-        logger.warning("work that did not end in time is cut")
+        # A call of the model that outlived the grace period, or a load: nobody waits for it, and
+        # an interpreter that ends beneath it may crash.
         logging.shutdown()
         os._exit(0)
 
