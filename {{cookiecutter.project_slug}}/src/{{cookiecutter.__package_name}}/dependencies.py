@@ -34,9 +34,7 @@ async def get_rows(request: Request, model: ModelDep, settings: SettingsDep) -> 
     """The rows of the request's body, checked against the model's signature."""
     headers = fields(request.scope["headers"])
     timeout = client_timeout(headers)
-    body = await read_json(
-        headers, request.stream(), settings.max_body_bytes, settings.body_timeout
-    )
+    body = await read_json(headers, request.stream(), settings.max_body_bytes)
     return model.parser.parse(body, timeout)
 
 

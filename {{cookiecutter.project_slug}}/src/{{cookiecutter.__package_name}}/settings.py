@@ -92,8 +92,25 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
     """Largest request body. 1 MiB holds 1,000 rows of about 100 numbers; more gets 413."""
 
+    max_url_bytes: Annotated[int, Field(gt=0)] = 8192
+    """Longest URL; a longer one gets 414."""
+
+    max_header_bytes: Annotated[int, Field(gt=0)] = 16 * 1024
+    """Most bytes of a request's URL and headers together; more get 431."""
+
+    max_header_fields: Annotated[int, Field(gt=0)] = 100
+    """Most headers of a request; more get 431."""
+
+    header_timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds for a request's headers to arrive, from its first byte; a client that is slower
+    gets 408. A connection that never begins one is closed after as long."""
+
     body_timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds for a request body to arrive; a client that is slower gets 408."""
+
+    keep_alive_timeout: Annotated[float, Field(gt=0)] = 75.0
+    """Seconds that a connection stays open without a request. Longer than in the load balancer in
+    front (60 in most), or it will send requests into connections that are just being closed."""
 
     request_timeout: Annotated[float, Field(gt=0)] = 5.0
     """Seconds from a parsed request to its answer, waiting included; later gets 504. A client may
@@ -155,9 +172,7 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        fallbacks = {
-            field: os.environ[name] for name, field in _FALLBACKS if os.environ.get(name)
-        }
+        fallbacks = {field: os.environ[name] for name, field in _FALLBACKS if os.environ.get(name)}
         return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
 
 

@@ -19,11 +19,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import {{ cookiecutter.__package_name }} as package
 
+from .children import Child
+
 PATIENCE = 60.0
 
 
 class Service:
     """`serve` on a free port: `with Service(model_dir) as service: service.get("/readyz")`."""
+
+    from_scratch = sys.platform != "linux"
+    """Whether the process imports everything itself; where it may be forked, it need not."""
 
     def __init__(self, model_dir: Path, *arguments: str, **settings: object) -> None:
         self._command = [sys.executable, "-m", package.__name__, "serve", *arguments]
@@ -38,14 +43,17 @@ class Service:
 
     def start(self) -> Self:
         """Start the process without waiting for anything."""
-        self.process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        if self.from_scratch:
+            self.process: Any = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            self.process = Child(self._command, self._environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self

@@ -32,9 +32,7 @@ def test_a_reload_fails_no_request_and_a_bad_model_replaces_nothing(
         def client() -> None:
             while not stop.is_set():
                 answer = service.predict([example_row(manifest)])
-                seen.append(
-                    (answer.status_code, answer.json().get("model", {}).get("version"))
-                )
+                seen.append((answer.status_code, answer.json().get("model", {}).get("version")))
 
         thread = threading.Thread(target=client)
         thread.start()

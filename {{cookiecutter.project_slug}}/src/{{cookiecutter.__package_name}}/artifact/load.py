@@ -17,6 +17,7 @@ import orjson
 from ..errors import RequestError
 from ..schema.answers import Answers, Outputs, agree
 from ..schema.requests import RequestParser
+from ..schema.signature import Cell
 from .container import check_zip, looks_like
 from .manifest import ArtifactRecord, Manifest, read_manifest
 from .refusals import (
@@ -33,7 +34,7 @@ from .threads import limit_threads
 
 logger = logging.getLogger(__name__)
 
-Batch = Sequence[Sequence[float | None]]
+Batch = Sequence[Sequence[Cell]]
 Predict = Callable[[Batch], Outputs]
 """Predicts n rows, each in signature order; raises whatever the model raises."""
 
@@ -66,6 +67,7 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
     note = scikit_learn.check_release(manifest.built_with.get("scikit-learn"))
     if note:
         logger.warning(note)
+    scikit_learn.check_libraries(manifest.built_with)
     predict: Any = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
     limit_threads()
     check_examples(manifest, predict)

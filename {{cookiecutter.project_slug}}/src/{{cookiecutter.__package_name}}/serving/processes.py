@@ -100,7 +100,11 @@ def kill(pid: int) -> None:
 def lost_in_fork() -> list[str]:
     """Names of the threads that a fork would lose, those of native libraries included."""
     tasks = Path("/proc/self/task")
-    names = [(task / "comm").read_text().strip() for task in tasks.iterdir() if task.name != str(os.getpid())]
+    names = [
+        (task / "comm").read_text().strip()
+        for task in tasks.iterdir()
+        if task.name != str(os.getpid())
+    ]
     return [name for name in names if name not in _START_AGAIN]
 
 

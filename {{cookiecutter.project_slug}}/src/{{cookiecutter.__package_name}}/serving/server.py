@@ -14,15 +14,21 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from ..settings import Settings
+from .connection import Connection
 from .heap import settle_heap
+from .limits import Limits
 from .ports import allow_reuse, bind, url
 from .reload import Reloads
+
+SWEEP = 0.5
+"""Seconds between two looks for connections that had their time."""
 
 logger = logging.getLogger("server")
 
@@ -46,7 +52,7 @@ def configure(app: Any, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=partial(Connection, limits=Limits.of(settings), metrics=app.state.metrics),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -112,6 +118,15 @@ class Server(uvicorn.Server):
         for listener in sockets or ():
             allow_reuse(listener, True)
         await super().startup(sockets)
+        self._sweeper = asyncio.create_task(self._end_overdue())
+
+    async def _end_overdue(self) -> None:
+        """Look, again and again, for connections that had their time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP)
+            for connection in list(self.server_state.connections):
+                connection.overdue(loop.time())  # type: ignore[union-attr]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.leave()
@@ -122,6 +137,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.05)
         self.refuse()
         await super().shutdown(sockets)
+        self._sweeper.cancel()
 
     def leave(self) -> None:
         """Tell whoever asks that new work should go elsewhere."""

@@ -90,7 +90,6 @@ class RequestTelemetry:
             if self._access_log:
                 _write_line(method, scope, status or CLIENT_GONE, seconds, request_id)
 
-
     def _unnamed(self, path: str) -> str:
         return path if path in self._pages else "unmatched"
 

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 from sklearn.compose import ColumnTransformer
 
-# Names of columns are matched when a request is parsed; here they would only cause a warning for
-# every call. A pipeline that makes DataFrames of its own would need pandas.
+# Names of columns are matched when a request is parsed; without a DataFrame they would only cause
+# a warning for every call. A pipeline that makes DataFrames of its own would need pandas.
 _NAMES = ("feature_names_in_", "_sklearn_output_config")
 
 
-def settle(model: Any) -> None:
+def settle(model: Any, *, names: bool = False) -> None:
     """Change an estimator, and every estimator that it holds, for serving.
 
+    names: whether it is called with named columns; otherwise it forgets their names.
     `get_params` knows only the arguments of constructors; what runs are the fitted copies.
     """
     for part in parts(model):
@@ -22,6 +23,10 @@ def settle(model: Any) -> None:
             for name, value in (("n_jobs", 1), ("verbose", 0)):
                 if name in state:
                     setattr(part, name, value)
+        if names:
+            continue
+        if "_fitted_with_feature_names" in state:  # LightGBM's own way to have names
+            part._fitted_with_feature_names = False
         if not type(part).__module__.startswith("sklearn."):
             continue  # a class of transformers.py may well use its names
         if isinstance(part, ColumnTransformer) and "feature_names_in_" in state:
