@@ -213,7 +213,7 @@ def test_a_model_that_takes_less_is_refused_and_nothing_changes(
         os.kill(service.process.pid, signal.SIGHUP)
         line = service.wait_for("reload failed")
         assert line["level"] == "error"
-        assert "is classification" in line["message"]
+        assert "is for classification" in line["message"]
         wait_until(lambda: service.metric('serving_reloads_total{result="failed"}') == 1)
         with Clients(service, 4) as clients:
             clients.wait_for(5)
@@ -360,12 +360,24 @@ def test_work_in_flight_is_finished_or_cut_with_a_line(
             wait_until(lambda: service.metric("serving_in_flight") == 2)
             clients.stop()
             os.kill(service.process.pid, signal.SIGTERM)
+            # Whoever comes now is refused, while the request in flight is still computed.
+            wait_until(lambda: refuses(service.port), 1)
+            assert clients.all() == []
             assert service.ended() == 0
         (answer,) = clients.all()
         cut = seconds > grace
         assert (answer.status == 200) != cut
         said = any("timeout graceful shutdown exceeded" in line for line in service.said())
         assert said == cut
+
+
+def refuses(port: int) -> bool:
+    """Whether a connection is refused, not left waiting."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 # The port.
@@ -433,7 +445,7 @@ def test_elsewhere_each_worker_has_a_copy_and_all_else_is_the_same(
         wait_until(lambda: service.metric("serving_workers") == 2)
         replace(model, project / "model")
         os.kill(service.process.pid, signal.SIGHUP)
-        assert "is classification" in service.wait_for("reload failed")["message"]
+        assert "is for classification" in service.wait_for("reload failed")["message"]
         replace(model, twice)
         os.kill(service.process.pid, signal.SIGHUP)
         service.wait_for("2 replaces model 1")

@@ -30,9 +30,15 @@ def own_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return Path(shutil.copytree(model_dir, tmp_path_factory.mktemp("own") / "model"))
 
 
+class SmallService(Service):
+    """Not forked from a process that has imported everything."""
+
+    from_scratch = True
+
+
 @pytest.fixture(scope="module")
 def service(own_model: Path) -> Iterator[Service]:
-    with Service(own_model, "--workers", str(WORKERS), drain_delay=0.5) as service:
+    with SmallService(own_model, "--workers", str(WORKERS), drain_delay=0.5) as service:
         yield service
 
 
