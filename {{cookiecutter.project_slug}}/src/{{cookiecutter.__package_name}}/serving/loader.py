@@ -22,6 +22,7 @@ from .forked import ORDER
 from .heap import settle_heap
 from .memory import anonymous
 from .processes import fork_grandchild, lost_in_fork
+from .server import import_loop
 from .worker import work
 
 if sys.platform != "linux":
@@ -47,6 +48,7 @@ def load_and_fork(
     read_manifest(settings.model_dir)  # its errors wait for no import
     make_app = import_app()
     import_runtime()
+    import_loop()
     before = anonymous("self")
     loaded = load_model(settings.model_dir, settings.max_model_bytes)
     signature = loaded.manifest.signature
