@@ -77,6 +77,12 @@ class Unauthorized(RequestError):
     status, kind, title = 401, "unauthorized", "Unauthorized"
 
 
+class NotFound(RequestError):
+    """There is no such thing at this path."""
+
+    status, kind, title = 404, "not-found", "Not Found"
+
+
 class BodyTimeout(RequestError):
     """The body did not arrive in time."""
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from ..errors import RequestError
 from ..schema.answers import Answers, Outputs, agree
@@ -32,7 +34,7 @@ from .threads import limit_threads
 
 logger = logging.getLogger(__name__)
 
-Batch = Sequence[Sequence[float | None]]
+Batch = Sequence[Sequence[float | None]] | NDArray[np.float64]
 Predict = Callable[[Batch], Outputs]
 """Predicts n rows, each in signature order; raises whatever the model raises."""
 

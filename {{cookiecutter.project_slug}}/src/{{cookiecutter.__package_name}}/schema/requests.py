@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json
 
 from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
@@ -26,15 +28,26 @@ _SLACK = 4
 class Rows:
     """The validated rows of one request.
 
-    values: one sequence per row, in signature order, of finite floats (None where nullable).
+    values: one sequence per row, in signature order, of finite floats (None where nullable); or
+    all of them as one array, (n, columns) float64 (NaN where nullable).
     timeout: seconds that the client is willing to wait; None for the server's own deadline.
     """
 
-    values: Sequence[Sequence[float | None]]
+    values: Sequence[Sequence[float | None]] | NDArray[np.float64]
     timeout: float | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+def joined(parts: Sequence[Rows]) -> Sequence[Sequence[float | None]] | NDArray[np.float64]:
+    """The rows of several requests, one after the other."""
+    if len(parts) == 1:
+        return parts[0].values
+    arrays = [part.values for part in parts if isinstance(part.values, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays)
+    return [row for part in parts for row in part.values]
 
 
 class RequestParser:
@@ -57,7 +70,13 @@ class RequestParser:
         """
         if body.count(b"[") + body.count(b"{") > self._most_containers:
             raise self._flood(body)
-        document = _decode(body)
+        return self.check(_decode(body), timeout)
+
+    def check(self, document: Any, timeout: float | None = None) -> Rows:
+        """Check a body that is decoded already: `{"instances": [...]}`.
+
+        Raises InvalidInput with the errors of the first bad row.
+        """
         in_order = _first_row_is_array(document)
         try:
             parsed = (self._in_order if in_order else self._by_name).validate_python(document)

@@ -63,7 +63,7 @@ class Estimator:
             self._order = np.argsort(classes)
             self._sorted = classes[self._order]
 
-    def __call__(self, rows: Sequence[Sequence[float | None]]) -> Outputs:
+    def __call__(self, rows: Sequence[Sequence[float | None]] | NDArray[np.float64]) -> Outputs:
         """Predict n rows, each in signature order.
 
         Raises whatever the estimator raises.

@@ -1,0 +1,62 @@
+"""What a further wire protocol is made of, over the same engine as `/predict`.
+
+Every module of this package that has a function `protocol` is one, and is served because it is
+there: nothing else has to name it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from ..errors import RequestError
+
+Schema = dict[str, Any]
+SERVER_FAULT = 500
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A protocol of the service.
+
+    router: its routes. paths: those whose errors it words, with all that is below them, whether
+    there is such a route or not. refuse: its answer to an error, with the request's id.
+    probes: paths that are answered without an API key. describe: completes what the OpenAPI
+    document says of an operation, for the model that is served; returns the errors it may answer.
+    error: the schema of those.
+    """
+
+    router: APIRouter
+    paths: tuple[str, ...]
+    refuse: Callable[[RequestError, str], Response]
+    probes: frozenset[str]
+    describe: Callable[[str, Schema, Any], dict[int, str]]
+    error: Schema
+
+    def owns(self, path: str) -> bool:
+        """Whether errors at `path` are in the form of this protocol."""
+        return any(path == own or path.startswith(f"{own}/") for own in self.paths)
+
+
+def find_protocols() -> list[Protocol]:
+    """The protocols that this service speaks besides its own."""
+    package = import_module(__package__)
+    modules = [
+        import_module(f"{__package__}.{found.name}") for found in iter_modules(package.__path__)
+    ]
+    return [module.protocol() for module in modules if hasattr(module, "protocol")]
+
+
+def sentence(error: RequestError, request_id: str) -> str:
+    """An error in a line, for protocols whose errors are one string."""
+    text = error.detail
+    named = [f"{item.pointer} {item.message}".strip() for item in error.errors[:MOST_NAMED]]
+    if named:
+        text += f" {'; '.join(named)}"
+    if error.status == SERVER_FAULT:
+        text += f" The log has the reason under the id {request_id}."
+    return text
