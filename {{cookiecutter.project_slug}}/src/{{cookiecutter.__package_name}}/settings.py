@@ -21,6 +21,9 @@ from .errors import UsageError
 
 PREFIX = "SERVING_"
 
+PORT_VARIABLES = ("AIP_HTTP_PORT", "PORT")
+"""Where platforms say which port they ask: Vertex AI; Cloud Run, Heroku and others."""
+
 # Kubernetes sets these in every pod beside a service that is called `serving`.
 _INJECTED = re.compile(r"SERVING_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
@@ -67,7 +70,7 @@ class Settings(BaseSettings):
     """Address to listen on. Loopback exposes nothing; a container sets 0.0.0.0."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port to listen on; 0 takes a free one and logs it. Falls back to PORT."""
+    """Port to listen on; 0 takes a free one and logs it. Falls back to AIP_HTTP_PORT and PORT."""
 
     model_dir: Path = Path("model")
     """Directory with manifest.json and the artifact, relative to the working directory."""
@@ -140,7 +143,8 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        fallbacks = {"port": os.environ["PORT"]} if os.environ.get("PORT") else {}
+        ports = [os.environ[name] for name in PORT_VARIABLES if os.environ.get(name)]
+        fallbacks = {"port": ports[0]} if ports else {}
         return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
 
 

@@ -7,19 +7,18 @@ Content-Type, as Triton's client sends none.
 from dataclasses import replace
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from ..dependencies import ModelDep, SettingsDep
 from ..distribution import distribution
-from ..errors import InvalidInput, InvalidJSON, NotFound, RequestError, Unavailable
+from ..errors import InvalidInput, NotFound
 from ..schema.inference import InferenceRequest, read_request, write_answer
 from ..schema.tensors import Description, Tensors
 from ..serving.body import client_timeout, fields, read_body
 from ..serving.encoding import expand
 from ..serving.model import Model
-from .open_inference_openapi import ERROR, describe
-from .protocol import Protocol, sentence
+from .open_inference_openapi import describe
+from .protocol import ERROR, Protocol, check_ready, refuse_in_a_line
 from .route import LeanRoute
 from .statistics import statistics
 
@@ -37,7 +36,7 @@ router = APIRouter(tags=["open-inference"], route_class=LeanRoute)
 def protocol() -> Protocol:
     """Open Inference."""
     probes = frozenset({f"{PREFIX}/health/live", f"{PREFIX}/health/ready"})
-    return Protocol(router, (PREFIX,), _refuse, probes, describe, ERROR)
+    return Protocol(router, (PREFIX,), refuse_in_a_line, probes, describe, ERROR)
 
 
 async def get_named_model(request: Request, model: ModelDep) -> Model:
@@ -99,7 +98,7 @@ async def live() -> dict[str, bool]:
 @router.get(f"{PREFIX}/health/ready", summary="Ready")
 async def ready(request: Request) -> dict[str, bool]:
     """Answers 200 when the model may be asked, else 503 with the reason."""
-    _check_ready(request)
+    check_ready(request)
     return {"live": True, "ready": True}
 
 
@@ -119,7 +118,7 @@ async def server() -> dict[str, Any]:
 @router.get(f"{MODEL}/ready", summary="Model ready")
 async def model_ready(request: Request, model: NamedModelDep) -> dict[str, Any]:
     """Answers 200 when this model may be asked, else 503 with the reason."""
-    _check_ready(request)
+    check_ready(request)
     return {"name": model.manifest.name, "ready": True}
 
 
@@ -160,12 +159,6 @@ async def stats(request: Request, model: NamedModelDep) -> dict[str, Any]:
     return {"model_stats": [{"name": manifest.name, "version": manifest.version, **counted}]}
 
 
-def _check_ready(request: Request) -> None:
-    reason = request.app.state.readiness.reason
-    if reason is not None:
-        raise Unavailable(f"The service is {reason}.", headers={"Retry-After": "1"})
-
-
 def _header_length(given: bytes | None) -> int | None:
     if given is None:
         return None
@@ -186,10 +179,3 @@ def _described(tensor: Description) -> dict[str, Any]:
 def _configured(tensor: Description) -> dict[str, Any]:
     datatype = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
     return {"name": tensor.name, "data_type": f"TYPE_{datatype}", "dims": tensor.shape}
-
-
-def _refuse(error: RequestError, request_id: str) -> Response:
-    """What does not fit is 400 here: the protocol has no 422."""
-    status = InvalidJSON.status if error.status == InvalidInput.status else error.status
-    body = orjson.dumps({"error": sentence(error, request_id)})
-    return Response(body, status, dict(error.headers), "application/json")

@@ -6,14 +6,6 @@ from ..schema.datatypes import DATATYPES
 from ..schema.tensors import Description, Tensors
 from .protocol import Schema
 
-ERROR: Schema = {
-    "type": "object",
-    "title": "Open Inference error",
-    "properties": {"error": {"type": "string"}},
-    "required": ["error"],
-    "additionalProperties": False,
-}
-
 _UNKNOWN = {404: "No such model, or not in this version"}
 _NOT_READY = {503: "Starting or draining; see Retry-After"}
 _INFER = {

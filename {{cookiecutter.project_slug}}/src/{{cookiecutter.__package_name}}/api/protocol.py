@@ -10,12 +10,20 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from fastapi import APIRouter, Response
+import orjson
+from fastapi import APIRouter, Request, Response
 
-from ..errors import RequestError
+from ..errors import InvalidInput, InvalidJSON, RequestError, Unavailable
 
 Schema = dict[str, Any]
-SERVER_FAULT = 500
+
+ERROR: Schema = {
+    "type": "object",
+    "title": "Error in a line",
+    "properties": {"error": {"type": "string"}},
+    "required": ["error"],
+    "additionalProperties": False,
+}
 MOST_NAMED = 5
 
 
@@ -51,12 +59,30 @@ def find_protocols() -> list[Protocol]:
     return [module.protocol() for module in modules if hasattr(module, "protocol")]
 
 
+def check_ready(request: Request) -> None:
+    """Raise Unavailable while the model may not be asked."""
+    reason = request.app.state.readiness.reason
+    if reason is not None:
+        raise Unavailable(f"The service is {reason}.", headers={"Retry-After": "1"})
+
+
+def refuse_in_a_line(error: RequestError, request_id: str) -> Response:
+    """`{"error": "..."}`, with the status of the error."""
+    body = orjson.dumps({"error": sentence(error, request_id)})
+    return Response(body, status_of(error), dict(error.headers), "application/json")
+
+
+def status_of(error: RequestError) -> int:
+    """What does not fit is 400: no protocol but the service's own has 422."""
+    return InvalidJSON.status if error.status == InvalidInput.status else error.status
+
+
 def sentence(error: RequestError, request_id: str) -> str:
     """An error in a line, for protocols whose errors are one string."""
     text = error.detail
     named = [f"{item.pointer} {item.message}".strip() for item in error.errors[:MOST_NAMED]]
     if named:
         text += f" {'; '.join(named)}"
-    if error.status == SERVER_FAULT:
+    if error.status == RequestError.status:
         text += f" The log has the reason under the id {request_id}."
     return text

@@ -68,9 +68,17 @@ class RequestParser:
 
         Raises InvalidJSON, or InvalidInput with the errors of the first bad row.
         """
+        return self.check(self.decode(body), timeout)
+
+    def decode(self, body: bytes, nan: bool = False) -> Any:
+        """The JSON of a body with at most as many rows as a request may have.
+
+        nan: whether NaN and Infinity are read, which are not JSON.
+        Raises InvalidJSON, or InvalidInput for far more rows.
+        """
         if body.count(b"[") + body.count(b"{") > self._most_containers:
             raise self._flood(body)
-        return self.check(_decode(body), timeout)
+        return _decode(body, nan)
 
     def check(self, document: Any, timeout: float | None = None) -> Rows:
         """Check a body that is decoded already: `{"instances": [...]}`.
@@ -143,15 +151,15 @@ def _body(row: core_schema.CoreSchema, max_rows: int) -> SchemaValidator:
     return SchemaValidator(core_schema.typed_dict_schema({"instances": field}))
 
 
-def _decode(body: bytes) -> Any:
+def _decode(body: bytes, nan: bool) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        if "infinity" not in error.msg:
+        if "infinity" not in error.msg and not nan:
             raise _not_json(error) from None
     # 1e400 is JSON, and no number of the model: it is refused by its place, as 1e39 is.
     try:
-        return from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=nan)
     except ValueError as error:
         raise _not_json(error) from None
 
