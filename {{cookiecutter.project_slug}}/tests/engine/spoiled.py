@@ -44,6 +44,10 @@ def manifest(**fields: Any) -> Spoil:
     return lambda model: write(model, read(model) | fields)
 
 
+def built_with(**fields: str) -> Spoil:
+    return lambda model: manifest(built_with=read(model)["built_with"] | fields)(model)
+
+
 def replaced(data: bytes, **fields: Any) -> Spoil:
     """Another artifact that the manifest vouches for."""
     about = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), **fields}

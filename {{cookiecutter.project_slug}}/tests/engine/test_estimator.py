@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ import {{ cookiecutter.__package_name }} as package
 from {{ cookiecutter.__package_name }} import transformers
 from {{ cookiecutter.__package_name }}.artifact import refusals
 from {{ cookiecutter.__package_name }}.artifact.load import load_model
+from {{ cookiecutter.__package_name }}.artifact.runtimes import estimator as estimator_module
 from {{ cookiecutter.__package_name }}.artifact.runtimes import scikit_learn, settle, trust
 from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
 
@@ -101,6 +103,9 @@ def test_a_transformers_module_that_cannot_be_imported_is_refused(
 def test_reviewed_types_exist_and_are_data() -> None:
     for name in trust.REVIEWED:
         module, _, attribute = name.rpartition(".")
+        optional = module.partition(".")[0] in scikit_learn.LIBRARIES
+        if optional and find_spec(module.partition(".")[0]) is None:
+            continue
         kind = getattr(__import__(module, fromlist=[attribute]), attribute)
         assert isinstance(kind, type)
 
@@ -309,7 +314,7 @@ def test_columns_in_another_order_than_the_estimators_are_refused() -> None:
 def test_arithmetic_that_fails_is_left_to_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = LinearRegression().fit(ROWS, ROWS[:, 0])
     model = served(estimator)
-    monkeypatch.setattr(scikit_learn, "direct", lambda *_: 1 / 0)
+    monkeypatch.setattr(estimator_module, "direct", lambda *_: 1 / 0)
     model.shorten(ROWS.tolist())
     assert np.array_equal(model(ROWS.tolist()).values, estimator.predict(ROWS))
 

@@ -45,6 +45,7 @@ from .spoiled import (
     Spoil,
     archive,
     artifact,
+    built_with,
     edited,
     first_example,
     fitted_by,
@@ -332,6 +333,11 @@ REFUSED: dict[str, tuple[Spoil, type[ModelError], str]] = {
         holding(LogisticRegression()),
         refusals.WrongShape,
         "classes",
+    ),
+    "a library that is missing": (
+        built_with(no_such_library="4.7.0"),
+        refusals.LibraryMissing,
+        "uv add 'no_such_library~=4.7'",
     ),
     "fewer columns": (without_a_column, refusals.WrongShape, "takes 4 columns"),
     "other labels": (signature(classes=["a", "b", "c"]), refusals.WrongShape, "classes"),
@@ -640,6 +646,10 @@ def test_no_module_asks_for_an_unpickler_at_run_time() -> None:
             )
             if called in {"__import__", "import_module"}:
                 (name, *_) = node.args
+                if isinstance(name, ast.JoinedStr):  # a module of the own package
+                    name = name.values[0]
+                    assert isinstance(name, ast.Constant), path
+                    assert str(name.value).startswith("."), path
                 assert isinstance(name, ast.Constant), path
                 assert not str(name.value).startswith(names), path
             if ast.unparse(node.func) in {"np.load", "numpy.load"}:

@@ -150,6 +150,86 @@ GOOD = [1.5, None, 0.0, 1.0, 1.0]
 LARGEST = 3.4028234663852886e38
 
 
+MIXED = Signature(
+    layout="frame",
+    inputs=[
+        Column(name="whole", dtype="int64", minimum=0.0, maximum=99.0),
+        Column(name="few", dtype="int64", nullable=True, categories=[1.0, 2.0], enforce=True),
+        Column(name="up to 9", dtype="int64", minimum=0.5, maximum=9.5, enforce=True),
+        Column(name="yes", dtype="bool"),
+        Column(name="maybe", dtype="bool", nullable=True),
+        Column(name="text", dtype="string", categories=["a", "b"]),
+        Column(name="known", dtype="string", nullable=True, categories=["a", "b"], enforce=True),
+        Column(name="of two", categories=[0.5, 2.0], enforce=True),
+    ],
+    task="regression",
+)
+OF_MIXED: list[tuple[Any, bool]] = [
+    ({}, True),
+    ({"whole": 2**63 - 1}, True),
+    ({"whole": -(2**63)}, True),
+    ({"whole": 2**64}, False),
+    ({"whole": 7.0}, True),
+    ({"whole": 7.5}, False),
+    ({"whole": 1e300}, False),
+    ({"whole": True}, False),
+    ({"whole": "7"}, False),
+    ({"whole": None}, False),
+    ({"few": None}, True),
+    ({"few": 1.0}, True),
+    ({"few": 3}, False),
+    ({"few": True}, False),
+    ({"up to 9": 9}, True),
+    ({"up to 9": 10}, False),
+    ({"up to 9": 0}, False),
+    ({"yes": 1}, False),
+    ({"yes": "true"}, False),
+    ({"yes": None}, False),
+    ({"maybe": None}, True),
+    ({"text": ""}, True),
+    ({"text": "unseen [{\u2028\"\\"}, True),
+    ({"text": 1}, False),
+    ({"text": None}, False),
+    ({"known": None}, True),
+    ({"known": "b"}, True),
+    ({"known": "c"}, False),
+    ({"of two": 2}, True),
+    ({"of two": 1.0}, False),
+    ({"of two": True}, False),
+]
+
+
+@pytest.mark.parametrize(("changed", "valid"), OF_MIXED)
+def test_typed_columns_are_described_as_they_are_checked(
+    changed: dict[str, Any], valid: bool
+) -> None:
+    row = dict(zip(MIXED.columns, [5, 1, 3, True, False, "a", "a", 0.5], strict=True)) | changed
+    schema = jsonschema_rs.Draft202012Validator(request_schema(MIXED, max_rows=3))
+    parser = RequestParser(MIXED, max_rows=3)
+    for instance in (row, list(row.values())):
+        assert schema.is_valid({"instances": [instance]}) == valid
+        text = json.dumps({"instances": [instance]}).encode()
+        if valid:
+            (values,) = parser.parse(text).values
+            assert list(values) == list(row.values())
+            continue
+        with pytest.raises(InvalidInput) as caught:
+            parser.parse(text)
+        (error,) = caught.value.errors
+        (name,) = changed
+        place = name if instance is row else MIXED.columns.index(name)
+        assert error.pointer == f"/instances/0/{place}"
+        assert error.message != "is not valid"
+
+
+def test_whole_numbers_of_integer_columns_arrive_as_integers() -> None:
+    parser = RequestParser(MIXED, max_rows=3)
+    body = b'{"instances": [[9007199254740993, 2.0, 3, true, null, "", null, 2]]}'
+    (row,) = parser.parse(body).values
+    assert list(row) == [9007199254740993, 2, 3, True, None, "", None, 2.0]
+    assert [type(cell) for cell in row[:3]] == [int] * 3
+
+
 def bodies() -> Iterator[tuple[Any, bool]]:
     """Bodies of `SIGNATURE`, and whether they are valid."""
     names = SIGNATURE.columns
@@ -219,6 +299,21 @@ def test_the_schema_and_the_parser_accept_the_same() -> None:
             {"task": "classification", "classes": [False, True], "probabilities": True},
             {"label": True, "probabilities": {"false": 0, "true": 1}},
         ),
+        ({"task": "multilabel", "classes": ["a", 0]}, {"labels": ["a", 0]}),
+        (
+            {"task": "multilabel", "classes": ["a", 0], "probabilities": True},
+            {"labels": [], "probabilities": {"a": 0.5, "0": 0.25}},
+        ),
+        (
+            {
+                "task": "multi-output-classification",
+                "outputs": ["size", "color"],
+                "output_classes": [[1, 2], ["red"]],
+            },
+            {"labels": {"size": 2, "color": "red"}},
+        ),
+        ({"task": "clustering"}, {"cluster": -1}),
+        ({"task": "outlier-detection"}, {"outlier": True, "score": -0.1}),
     ],
 )
 def test_the_schema_of_answers_fits_every_task(signature: dict[str, Any], prediction: Any) -> None:

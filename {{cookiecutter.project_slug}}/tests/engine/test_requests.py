@@ -7,6 +7,7 @@ import socket
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -148,6 +149,40 @@ def test_brackets_in_the_names_of_columns_are_no_nesting() -> None:
     parser = RequestParser(Signature(layout="array", inputs=inputs, task="regression"), max_rows=50)
     row = {column.name: 1.0 for column in inputs}
     assert len(parser.parse(json.dumps({"instances": [row] * 50}).encode())) == 50
+
+
+TEXT = Signature(layout="text", inputs=[Column(name="t", dtype="string")], task="regression")
+
+
+def test_brackets_in_strings_are_no_nesting() -> None:
+    parser = RequestParser(TEXT, max_rows=10)
+    for text in ("[" * 10_000, '"[' * 5000, "\\[" * 5000, '\\"{' * 5000, '[\\\\"' * 3000):
+        rows = parser.parse(json.dumps({"instances": [{"t": text}] * 10}).encode()).values
+        assert [list(row) for row in rows] == [[text]] * 10
+
+
+@pytest.mark.parametrize("name", [*FLAT, *NESTED])
+def test_no_body_holds_up_the_event_loop_where_strings_are_expected(name: str) -> None:
+    parser, body = RequestParser(TEXT, max_rows=1000), (FLAT | NESTED)[name]
+    seconds = []
+    for _ in range(3):
+        started = time.thread_time()
+        with suppress(RequestError):
+            parser.parse(body)
+        seconds.append(time.thread_time() - started)
+    assert min(seconds) < 0.1
+    quoted = json.dumps({"instances": [["[" * 1000]]}).encode()
+    refused = refusal(parser, quoted[:-2] + b"," + body[len(quoted) :] + b"]}")
+    assert isinstance(refused, InvalidInput | InvalidJSON)
+
+
+def test_nesting_beside_strings_is_refused_without_being_decoded() -> None:
+    parser = RequestParser(TEXT, max_rows=1000)
+    for unit in ("[]", '["]"]', '{"[":1}', '["\\""]'):
+        refused = refusal(parser, repeated('{"instances":[[', unit, "]]}"))
+        assert [(error.pointer, error.message) for error in refused.errors] == [
+            ("/instances", "must have at most 1000 items, and nothing nested in them")
+        ]
 
 
 def test_a_few_rows_too_many_are_told_how_many_may_come(parser: RequestParser) -> None:

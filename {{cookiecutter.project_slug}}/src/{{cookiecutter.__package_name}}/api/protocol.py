@@ -54,7 +54,7 @@ def find_protocols() -> list[Protocol]:
     """The protocols that this service speaks besides its own."""
     package = import_module(__package__)
     modules = [
-        import_module(f"{__package__}.{found.name}") for found in iter_modules(package.__path__)
+        import_module(f".{found.name}", __package__) for found in iter_modules(package.__path__)
     ]
     return [module.protocol() for module in modules if hasattr(module, "protocol")]
 

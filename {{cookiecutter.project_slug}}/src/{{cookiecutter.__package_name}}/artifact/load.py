@@ -7,17 +7,15 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from ..errors import RequestError
 from ..schema.answers import Answers, Outputs, agree
-from ..schema.requests import RequestParser
+from ..schema.requests import RequestParser, Values
 from .container import check_zip, looks_like
 from .manifest import ArtifactRecord, Manifest, read_manifest
 from .refusals import (
@@ -34,7 +32,7 @@ from .threads import limit_threads
 
 logger = logging.getLogger(__name__)
 
-Batch = Sequence[Sequence[float | None]] | NDArray[np.float64]
+Batch = Values
 Predict = Callable[[Batch], Outputs]
 """Predicts n rows, each in signature order; raises whatever the model raises."""
 
@@ -69,6 +67,7 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
     note = scikit_learn.check_release(manifest.built_with.get("scikit-learn"))
     if note:
         logger.warning(note)
+    scikit_learn.check_libraries(manifest.built_with)
     predict = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
     limit_threads()
     check_examples(manifest, predict)

@@ -94,6 +94,16 @@ class OtherRelease(Refusal):
     remedy = "Install the release that fitted it, or fit and package it again."
 
 
+class LibraryMissing(Refusal):
+    """The model needs a library that is not installed."""
+
+    def __init__(self, name: str, release: str = "") -> None:
+        wanted = f"{name}~={'.'.join(release.split('.')[:2])}" if release else name
+        super().__init__(
+            f"the model needs {name}, which is not installed", f"Add it: uv add '{wanted}'."
+        )
+
+
 class UntrustedTypes(Refusal):
     """The artifact holds types that this service does not build."""
 

@@ -17,8 +17,6 @@ from .violations import violations
 
 MOST_DIMENSIONS = 8
 MOST_TENSORS = 10_000
-_SLACK = 8
-"""Arrays and objects of a request that are no data of its tensors, for each tensor."""
 _MICROSECONDS = 1_000_000
 _REFUSED = ("classification", "shared_memory_region")
 """Output parameters of extensions that are not spoken: ignoring them would answer wrongly."""
@@ -168,8 +166,7 @@ def _decode(header: bytes, tensors: Tensors) -> dict[str, Any]:
 
     Half a million brackets fit into 1 MiB: far more than data can have are refused undecoded.
     """
-    rows = 1 + tensors.max_rows
-    if header.count(b"[") + header.count(b"{") > (rows + _SLACK) * (_SLACK + len(tensors.columns)):
+    if tensors.floods(header):
         raise InvalidInput(f"The request has more than {tensors.max_rows} rows.")
     try:
         document = orjson.loads(header)

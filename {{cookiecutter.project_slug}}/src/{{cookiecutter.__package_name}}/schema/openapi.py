@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from .answers import class_name
-from .signature import Column, Signature
+from .signature import Column, Label, Signature, class_names
 
 Schema = dict[str, Any]
+
+_TYPES = {"float64": "number", "int64": "integer", "bool": "boolean", "string": "string"}
+_MOST_SHOWN = 20
 
 
 def request_schema(signature: Signature, max_rows: int) -> Schema:
@@ -70,33 +72,53 @@ def answer_schema(signature: Signature) -> Schema:
 
 
 def _column_schema(column: Column) -> Schema:
-    low, high = column.bounds
-    schema: Schema = {
-        "type": ["number", "null"] if column.nullable else "number",
-        "minimum": low,
-        "maximum": high,
-    }
+    kind = _TYPES[column.dtype]
+    schema: Schema = {"type": [kind, "null"] if column.nullable else kind}
+    if column.dtype in {"float64", "int64"}:
+        schema["minimum"], schema["maximum"] = column.bounds
+    if column.allowed is not None:
+        schema["enum"] = [*column.allowed, None] if column.nullable else column.allowed
     if column.minimum is not None and column.maximum is not None:
         schema["description"] = f"observed: {column.minimum:g} to {column.maximum:g}"
+    elif column.categories is not None:
+        shown = ", ".join(map(str, column.categories[:_MOST_SHOWN]))
+        more = ", …" if len(column.categories) > _MOST_SHOWN else ""
+        schema["description"] = f"observed: {shown}{more}"
     return schema
 
 
 def _prediction_schema(signature: Signature) -> Schema:
     number: Schema = {"type": "number"}
-    if signature.classes is None:
-        if signature.outputs is None:
+    match signature.task:
+        case "regression" if signature.outputs is None:
             return number
-        size = len(signature.outputs)
-        return {"type": "array", "items": number, "minItems": size, "maxItems": size}
-    names = [class_name(label) for label in signature.classes]
-    properties: Schema = {"label": {"enum": signature.classes}}
+        case "regression":
+            size = len(signature.outputs or ())
+            return {"type": "array", "items": number, "minItems": size, "maxItems": size}
+        case "clustering":
+            return _object({"cluster": {"type": "integer"}})
+        case "outlier-detection":
+            return _object({"outlier": {"type": "boolean"}, "score": number})
+        case "multi-output-classification":
+            classes = zip(signature.outputs or (), signature.output_classes or (), strict=True)
+            return _object(
+                {"labels": _object({name: {"enum": labels} for name, labels in classes})}
+            )
+    return _classes_schema(signature, signature.classes or [])
+
+
+def _classes_schema(signature: Signature, classes: list[Label]) -> Schema:
+    properties: Schema = {"label": {"enum": classes}}
+    if signature.task == "multilabel":
+        items = {"items": {"enum": classes}, "uniqueItems": True}
+        properties = {"labels": {"type": "array", **items}}
     if signature.probabilities:
-        properties["probabilities"] = {
-            "type": "object",
-            "properties": {name: {"type": "number", "minimum": 0, "maximum": 1} for name in names},
-            "required": names,
-            "additionalProperties": False,
-        }
+        share = {"type": "number", "minimum": 0, "maximum": 1}
+        properties["probabilities"] = _object(dict.fromkeys(class_names(classes), share))
+    return _object(properties)
+
+
+def _object(properties: Schema) -> Schema:
     return {
         "type": "object",
         "properties": properties,

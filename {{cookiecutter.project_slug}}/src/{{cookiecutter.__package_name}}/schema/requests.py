@@ -7,7 +7,7 @@ columns took 5.5 s). A body of far more arrays and objects than rows is refused 
 decoded: half a million of them fit into 1 MiB, and making them takes longer than all the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,30 +17,33 @@ from numpy.typing import NDArray
 from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json
 
 from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
-from .signature import Column, Signature
+from .signature import Cell, Column, Signature
 from .violations import MOST_ERRORS, unknown_members, violations
 
 _SLACK = 4
 """A few thousand rows too many are still decoded, and told what is wrong with the first."""
+
+Values = Sequence[Sequence[Cell]] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The validated rows of one request.
 
-    values: one sequence per row, in signature order, of finite floats (None where nullable); or
-    all of them as one array, (n, columns) float64 (NaN where nullable).
+    values: one sequence per row, in signature order, of what the columns' dtypes say: finite
+    floats, integers, booleans or strings (None where nullable); or, for an array layout, all of
+    them as one array, (n, columns) float64 (NaN where nullable).
     timeout: seconds that the client is willing to wait; None for the server's own deadline.
     """
 
-    values: Sequence[Sequence[float | None]] | NDArray[np.float64]
+    values: Values
     timeout: float | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
 
-def joined(parts: Sequence[Rows]) -> Sequence[Sequence[float | None]] | NDArray[np.float64]:
+def joined(parts: Sequence[Rows]) -> Values:
     """The rows of several requests, one after the other."""
     if len(parts) == 1:
         return parts[0].values
@@ -58,6 +61,7 @@ class RequestParser:
         self._max_rows = max_rows
         brackets = sum(name.count("[") + name.count("{") for name in self._columns)
         self._most_containers = _SLACK * (2 + max_rows * (1 + brackets))
+        self._has_strings = any(column.dtype == "string" for column in signature.inputs)
         cells = [_cell(column) for column in signature.inputs]
         fields = zip(self._columns, map(core_schema.typed_dict_field, cells), strict=True)
         self._by_name = _body(core_schema.typed_dict_schema(dict(fields)), max_rows)
@@ -76,7 +80,7 @@ class RequestParser:
         nan: whether NaN and Infinity are read, which are not JSON.
         Raises InvalidJSON, or InvalidInput for far more rows.
         """
-        if body.count(b"[") + body.count(b"{") > self._most_containers:
+        if self.floods(body, self._most_containers):
             raise self._flood(body)
         return _decode(body, nan)
 
@@ -102,6 +106,12 @@ class RequestParser:
             if len(given) != len(self._columns):
                 raise _misfit(number, self._unknown_columns(number, given))
         return Rows([list(row.values()) for row in rows], timeout)
+
+    def floods(self, body: bytes, most: int) -> bool:
+        """Whether a body has more than so many arrays and objects; counted, not decoded."""
+        return _containers(body) > most and (
+            not self._has_strings or _containers(_outside_strings(body)) > most
+        )
 
     def _flood(self, body: bytes) -> RequestError:
         """Tell whether the body is JSON without making objects of it.
@@ -139,10 +149,44 @@ def _misfit(number: int, errors: Sequence[FieldError]) -> InvalidInput:
     return InvalidInput(f"Row {number} does not fit the model's signature.", errors)
 
 
+def _containers(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
+
+
+def _outside_strings(body: bytes) -> bytes:
+    """A JSON text without what stands in its strings: brackets in there make no objects."""
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(unescaped.split(b'"')[::2])
+
+
 def _cell(column: Column) -> core_schema.CoreSchema:
+    value = _TYPES[column.dtype](column)
+    if column.allowed is not None:
+        value = core_schema.chain_schema([value, core_schema.literal_schema(column.allowed)])
+    return core_schema.nullable_schema(value) if column.nullable else value
+
+
+def _float(column: Column) -> core_schema.CoreSchema:
     low, high = column.bounds
-    number = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=low, le=high)
-    return core_schema.nullable_schema(number) if column.nullable else number
+    return core_schema.float_schema(strict=True, allow_inf_nan=False, ge=low, le=high)
+
+
+def _integer(column: Column) -> core_schema.CoreSchema:
+    """1.0 is an integer in JSON Schema, and so it is here; "1" and true are none."""
+    low, high = map(int, column.bounds)
+    number = core_schema.union_schema(
+        [core_schema.int_schema(strict=True), core_schema.float_schema(strict=True)],
+        custom_error_type="int_type",
+    )
+    return core_schema.chain_schema([number, core_schema.int_schema(ge=low, le=high)])
+
+
+_TYPES: dict[str, Callable[[Column], core_schema.CoreSchema]] = {
+    "float64": _float,
+    "int64": _integer,
+    "bool": lambda _: core_schema.bool_schema(strict=True),
+    "string": lambda _: core_schema.str_schema(strict=True),
+}
 
 
 def _body(row: core_schema.CoreSchema, max_rows: int) -> SchemaValidator:

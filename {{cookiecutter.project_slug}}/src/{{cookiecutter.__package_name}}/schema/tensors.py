@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FieldError, InvalidInput
-from .answers import Outputs, class_name
+from .answers import Outputs
 from .datatypes import FLOATS, INTEGERS, Values
 from .requests import RequestParser, Rows
-from .signature import Label, Signature
+from .signature import Label, Signature, class_name
 
 MATRIX = "input"
 """What the one tensor of the array layout is called where somebody asks."""
+
+_SLACK = 8
+"""Arrays and objects of a request that are no data of its tensors, for each of them."""
 
 _NUMBERS = frozenset({*FLOATS, *INTEGERS})
 _TAKEN = {
@@ -62,6 +65,7 @@ class Tensors:
         bounds = [column.bounds for column in signature.inputs]
         self._low, self._high = np.array(bounds, dtype=np.float64).T
         self._nullable = np.array([column.nullable for column in signature.inputs])
+        self._vectorized = self._matrix and all(c.allowed is None for c in signature.inputs)
         per_column = [
             Description(column.name, _TAKEN[column.dtype][0], (-1,)) for column in signature.inputs
         ]
@@ -76,19 +80,25 @@ class Tensors:
         Raises InvalidInput: for tensors that are not those of the signature, and for the first row
         that does not fit it.
         """
-        width = len(self.columns)
         first = tensors[0]
-        if self._matrix and len(tensors) == 1 and first.shape[1:] == (width,):
+        if self._matrix and len(tensors) == 1 and first.shape[1:] == (len(self.columns),):
             self._check_size(first.shape[0])
             _check_datatype(first, _NUMBERS)
-            matrix = np.asarray(first.values, dtype=np.float64).reshape(-1, width)
+            matrix = np.asarray(first.values, dtype=np.float64).reshape(first.shape)
+            columns: list[Values] = list(matrix.T)
+        else:
+            columns = [tensor.values for tensor in self._by_name(tensors)]
+            if self._vectorized:
+                matrix = np.array(columns, dtype=np.float64).T
+        if self._vectorized:
             return Rows(self._checked(matrix), timeout)
-        columns = self._by_name(tensors)
-        if self._matrix:
-            stacked = np.stack([np.asarray(c.values, dtype=np.float64) for c in columns], axis=1)
-            return Rows(self._checked(stacked), timeout)
-        lists = [_as_list(column.values) for column in columns]
-        return self._parser.check({"instances": list(map(list, zip(*lists, strict=True)))}, timeout)
+        cells = zip(*map(_as_list, columns), strict=True)
+        return self._parser.check({"instances": list(map(list, cells))}, timeout)
+
+    def floods(self, header: bytes) -> bool:
+        """Whether the JSON of a request has far more arrays and objects than rows may need."""
+        most = (_SLACK + self.max_rows) * (_SLACK + len(self.columns))
+        return self._parser.floods(header, most)
 
     def answers(self, outputs: Outputs, names: Sequence[str]) -> list[Tensor]:
         """The answers to n rows, those with these names and in their order."""
@@ -184,7 +194,7 @@ def _answers(signature: Signature) -> dict[str, tuple[Description, Take]]:
         case "multi-output-classification":
             names, labels = signature.outputs or [], signature.output_classes or []
             for place, (name, own) in enumerate(zip(names, labels, strict=True)):
-                add(name, *_labels(own, lambda outputs, at=place: outputs.values[:, at]))
+                add(name, *_labels(own, _column(place)))
         case "regression" if signature.outputs:
             add("values", "FP64", lambda outputs: outputs.values, len(signature.outputs))
         case "regression":
@@ -209,6 +219,10 @@ def _labels(
         return "BOOL" if kinds == {bool} else "INT64", lambda outputs: table[indices(outputs)]
     names = [class_name(label) for label in classes]
     return "BYTES", lambda outputs: [names[index] for index in indices(outputs).tolist()]
+
+
+def _column(place: int) -> Callable[[Outputs], NDArray[Any]]:
+    return lambda outputs: outputs.values[:, place]
 
 
 def _given(numbers: NDArray[np.float64] | None) -> NDArray[np.float64]:

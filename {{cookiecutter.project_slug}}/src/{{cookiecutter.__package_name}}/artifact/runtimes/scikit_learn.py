@@ -1,113 +1,37 @@
-"""Runs scikit-learn estimators from `.skops` files. Nothing here unpickles.
+"""Loads scikit-learn estimators from `.skops` files. Nothing here unpickles.
 
 skops rebuilds objects from a schema of types, of which it trusts a list of its own; `trust.py`
 says which further types a manifest may name.
 """
 
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
-from importlib.metadata import version
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from importlib.metadata import packages_distributions, version
+from typing import Any
 
 import numpy as np
 import skops.io
-from numpy.typing import NDArray
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from ...schema.answers import Outputs
-from ...schema.signature import Signature
-from ..refusals import OtherRelease, Refusal, Unparsable, UntrustedTypes, WrongShape, reason
+from ...schema.signature import Label, Signature
+from ..refusals import (
+    LibraryMissing,
+    OtherRelease,
+    Refusal,
+    Unparsable,
+    UntrustedTypes,
+    WrongShape,
+    reason,
+)
 from ..silence import heard_warnings, install_listener
-from .direct import OutOfRange, Step, direct
+from .estimator import Estimator
 from .settle import settle
 from .trust import check_trusted
 
-# `predict` of these takes the class of the highest probability, or of the highest score where
-# probabilities rise with scores: one call gives both answers.
-_PREDICTS_BY_PROBABILITY = frozenset(
-    {
-        "BaggingClassifier",
-        "CalibratedClassifierCV",
-        "DecisionTreeClassifier",
-        "ExtraTreeClassifier",
-        "ExtraTreesClassifier",
-        "GaussianNB",
-        "GradientBoostingClassifier",
-        "HistGradientBoostingClassifier",
-        "KNeighborsClassifier",
-        "LinearDiscriminantAnalysis",
-        "LogisticRegression",
-        "LogisticRegressionCV",
-        "MLPClassifier",
-        "RandomForestClassifier",
-    }
-)
-
-# Closer probabilities may be ties that scores decide, or that `predict` resolves the other way.
-_GAP = 1e-9
-
-
-class Estimator:
-    """A loaded estimator, called with the rows of a batch."""
-
-    def __init__(self, estimator: Any, signature: Signature) -> None:
-        self._estimator = estimator
-        self._signature = signature
-        self._direct: Step | None = None
-        self._by_probability = signature.probabilities and _predicts_by_probability(estimator)
-        if signature.classes is not None:
-            classes = np.asarray(estimator.classes_)
-            self._order = np.argsort(classes)
-            self._sorted = classes[self._order]
-
-    def __call__(self, rows: Sequence[Sequence[float | None]] | NDArray[np.float64]) -> Outputs:
-        """Predict n rows, each in signature order.
-
-        Raises whatever the estimator raises.
-        """
-        batch = np.array(rows, dtype=np.float64)
-        with np.errstate(all="ignore"):  # answers that are not finite are refused, not printed
-            return self._regress(batch) if self._signature.classes is None else self._label(batch)
-
-    def shorten(self, rows: Sequence[Sequence[float | None]]) -> None:
-        """Do the arithmetic alone from now on, where it gives the estimator's bits on `rows`."""
-        scores = self._signature.classes is None or self._signature.probabilities
-        if scores and not any(column.nullable for column in self._signature.inputs):
-            with heard_warnings(), np.errstate(all="ignore"), suppress(Exception):
-                # Whatever it stumbles over, the estimator itself has answered these rows.
-                self._direct = direct(self._estimator, np.array(rows, dtype=np.float64))
-
-    def _scores(self, batch: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self._direct is not None:
-            with suppress(OutOfRange):  # the estimator says what is wrong
-                return self._direct(batch)
-        method = "predict" if self._signature.classes is None else "predict_proba"
-        return np.asarray(self._own(method, batch), dtype=np.float64)
-
-    def _own(self, method: str, batch: NDArray[np.float64]) -> Any:
-        with heard_warnings():
-            return getattr(self._estimator, method)(batch)
-
-    def _regress(self, batch: NDArray[np.float64]) -> Outputs:
-        values = self._scores(batch)
-        return Outputs(values if self._signature.outputs else values.reshape(len(batch)))
-
-    def _label(self, batch: NDArray[np.float64]) -> Outputs:
-        if not self._signature.probabilities:
-            return Outputs(self._indices(self._own("predict", batch)))
-        probabilities = self._scores(batch)
-        if self._by_probability and _no_ties(probabilities):
-            return Outputs(probabilities.argmax(axis=1), probabilities)
-        return Outputs(self._indices(self._own("predict", batch)), probabilities)
-
-    def _indices(self, labels: Any) -> NDArray[np.int64]:
-        found = np.searchsorted(self._sorted, labels).clip(max=len(self._sorted) - 1)
-        if not np.array_equal(self._sorted[found], labels):
-            raise ValueError("the model answered with a label that is none of its classes")
-        return cast("NDArray[np.int64]", self._order[found])
+ALWAYS = ("python", "scikit-learn", "numpy", "skops")
+LIBRARIES = ("pandas", "xgboost", "lightgbm")
+"""What every manifest names in `built_with`, and what it names where a model needs it."""
 
 
 def check_release(built: str | None) -> str | None:
@@ -130,6 +54,25 @@ def check_release(built: str | None) -> str | None:
     return None
 
 
+def check_libraries(built_with: Mapping[str, str]) -> None:
+    """Check that the other libraries which a model needs are there, of the same major release.
+
+    Raises LibraryMissing or OtherRelease.
+    """
+    further = [name for name in built_with if name not in ALWAYS]
+    known = packages_distributions() if further else {}
+    for name in further:
+        built = built_with[name]
+        if name not in known:
+            raise LibraryMissing(name, built)
+        installed = version(known[name][0])
+        if installed.partition(".")[0] != built.partition(".")[0]:
+            raise OtherRelease(
+                f"the model was packaged with {name} {built}, and {installed} is installed",
+                remedy=f"Install that release (uv add '{name}=={built}'), or package it again.",
+            )
+
+
 def load(data: bytes, signature: Signature, trusted_types: Sequence[str]) -> Estimator:
     """Build the estimator from the bytes of a skops file whose hash was checked.
 
@@ -138,7 +81,7 @@ def load(data: bytes, signature: Signature, trusted_types: Sequence[str]) -> Est
     estimator = parse(data, trusted_types)
     try:
         _check_shape(estimator, signature)
-        settle(estimator)
+        settle(estimator, names=signature.layout == "frame")
         return Estimator(estimator, signature)
     except Refusal:
         raise
@@ -172,33 +115,31 @@ def parse(data: bytes, trusted_types: Sequence[str]) -> Any:
 
 
 def _check_shape(estimator: Any, signature: Signature) -> None:
-    for method in ("predict", "predict_proba") if signature.probabilities else ("predict",):
+    methods = ["predict"]
+    methods += ["predict_proba"] if signature.probabilities else []
+    methods += ["decision_function"] if signature.task == "outlier-detection" else []
+    for method in methods:
         if not callable(getattr(estimator, method, None)):
             raise WrongShape(f"the model has no {method}")
     width = getattr(estimator, "n_features_in_", None)
-    if width is not None and width != len(signature.inputs):
+    if width is not None and width != len(signature.inputs) and signature.layout != "text":
         raise WrongShape(
             f"the model takes {width} columns and the manifest names {len(signature.inputs)}"
         )
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None and list(names) != signature.columns:
         raise WrongShape("the model has other columns than the manifest, or in another order")
-    classes = getattr(estimator, "classes_", None)
-    shape = None if classes is None else np.shape(classes)
-    wanted = None if signature.classes is None else (len(signature.classes),)
-    if shape != wanted or (wanted and np.asarray(classes).tolist() != signature.classes):
+    if _labels(estimator, signature) != (signature.output_classes or signature.classes):
         raise WrongShape("the model has other classes than the manifest")
 
 
-def _predicts_by_probability(estimator: Any) -> bool:
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    kind = type(estimator)
-    return kind.__module__.startswith("sklearn.") and kind.__name__ in _PREDICTS_BY_PROBABILITY
-
-
-def _no_ties(probabilities: NDArray[np.float64]) -> bool:
-    if probabilities.shape[1] == 1:
-        return True
-    top = np.partition(probabilities, -2, axis=1)[:, -2:]
-    return bool((top[:, 1] - top[:, 0] > _GAP).all())
+def _labels(estimator: Any, signature: Signature) -> list[Label] | list[list[Label]] | None:
+    """The labels of an estimator as a manifest has them; those of indicators, where they fit."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or signature.task in {"clustering", "outlier-detection"}:
+        return None
+    if signature.task == "multi-output-classification":
+        return [np.asarray(labels).tolist() for labels in classes]
+    if signature.task == "multilabel":
+        return signature.classes if len(classes) == len(signature.classes or ()) else []
+    return np.asarray(classes).tolist() if np.ndim(classes[0]) == 0 else []

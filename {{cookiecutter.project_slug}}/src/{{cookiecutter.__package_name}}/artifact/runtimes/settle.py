@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 from sklearn.compose import ColumnTransformer
 
-# Names of columns are matched when a request is parsed; here they would only cause a warning for
-# every call. A pipeline that makes DataFrames of its own would need pandas.
+# Names of columns are matched when a request is parsed; without a DataFrame they would only cause
+# a warning for every call. A pipeline that makes DataFrames of its own would need pandas.
 _NAMES = ("feature_names_in_", "_sklearn_output_config")
 
 
-def settle(model: Any) -> None:
+def settle(model: Any, *, names: bool = False) -> None:
     """Change an estimator, and every estimator that it holds, for serving.
 
+    names: whether it is called with named columns; otherwise it forgets their names.
     `get_params` knows only the arguments of constructors; what runs are the fitted copies.
     """
     for part in parts(model):
@@ -22,7 +23,7 @@ def settle(model: Any) -> None:
             for name, value in (("n_jobs", 1), ("verbose", 0)):
                 if name in state:
                     setattr(part, name, value)
-        if not type(part).__module__.startswith("sklearn."):
+        if names or not type(part).__module__.startswith("sklearn."):
             continue  # a class of transformers.py may well use its names
         if isinstance(part, ColumnTransformer) and "feature_names_in_" in state:
             part.transformers_ = _by_position(part)

@@ -23,26 +23,40 @@ _DISTANCES = (
 
 REVIEWED = frozenset(
     {
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
         "numpy.dtype",
         "sklearn._loss.loss.HalfTweedieLoss",
         "sklearn._loss.loss.HalfTweedieLossIdentity",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.calibration._TemperatureScaling",
+        "sklearn.cluster._bisect_k_means._BisectingTree",
+        "sklearn.compose._column_transformer.make_column_selector",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.impute._iterative.IterativeImputer",
+        "sklearn.impute._iterative._ImputerTriplet",
         "sklearn.neighbors._ball_tree.BallTree",
         "sklearn.neighbors._kd_tree.KDTree",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
         "sklearn.utils._bunch.Bunch",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRFClassifier",
+        "xgboost.sklearn.XGBRFRegressor",
+        "xgboost.sklearn.XGBRegressor",
         *(f"sklearn.metrics._dist_metrics.{name}Distance64" for name in _DISTANCES),
     }
 )
-"""What skops 0.16 reports for scikit-learn's own classifiers, regressors and transformers, where
-it is plain data when the artifact comes from the owner of the service: fitted trees, neighbour
-indices, losses, calibrations. Functions and whatever else can be made to run are not here."""
+"""What skops 0.16 reports for scikit-learn's own estimators and for the scikit-learn classes of
+XGBoost and LightGBM, where it is plain data when the artifact comes from the owner of the service:
+fitted trees, neighbour indices, losses, calibrations; boosters, which their libraries read from
+their own formats. Functions and whatever else can be made to run are not here."""
 
 
 def check_trusted(names: Iterable[str]) -> None:

@@ -1,0 +1,48 @@
+"""What an estimator is called with: the rows of a batch as its layout says."""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ...schema.requests import Values
+from ...schema.signature import Cell, Column, Signature
+from ..refusals import LibraryMissing
+
+
+def batches(signature: Signature) -> Callable[[Values], Any]:
+    """A function from n rows, each in signature order, to one batch.
+
+    array: (n, columns) float64, NaN for null. frame: a DataFrame, built by columns. text: a list
+    of strings. Raises LibraryMissing where a frame is needed and pandas is not installed.
+    """
+    if signature.layout == "text":
+        return lambda rows: [row[0] for row in rows]
+    if signature.layout == "array":
+        return lambda rows: np.array(rows, dtype=np.float64)
+    try:
+        pandas: Any = import_module("pandas")
+    except ImportError:
+        raise LibraryMissing("pandas") from None
+    inputs = signature.inputs
+
+    def frame(rows: Values) -> Any:
+        values = zip(inputs, zip(*rows, strict=True), strict=True)
+        return pandas.DataFrame(
+            {column.name: _values(pandas, column, cells) for column, cells in values}
+        )
+
+    return frame
+
+
+def _values(pandas: Any, column: Column, cells: Sequence[Cell]) -> Any:
+    """One column as `pandas.read_csv` would give it; NaN for null."""
+    if column.dtype == "string":
+        return pandas.array(cells, dtype="str")
+    if column.dtype == "bool":
+        if column.nullable and None in cells:
+            return np.array([np.nan if cell is None else cell for cell in cells], dtype=object)
+        return np.array(cells, dtype=np.bool_)
+    whole = column.dtype == "int64" and not (column.nullable and None in cells)
+    return np.array(cells, dtype=np.int64 if whole else np.float64)
