@@ -7,6 +7,7 @@ there: nothing else has to name it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
@@ -52,10 +53,8 @@ class Protocol:
 
 def find_protocols() -> list[Protocol]:
     """The protocols that this service speaks besides its own."""
-    package = import_module(__package__)
-    modules = [
-        import_module(f".{found.name}", __package__) for found in iter_modules(package.__path__)
-    ]
+    beside = iter_modules([str(Path(__file__).parent)])
+    modules = [import_module(f".{module.name}", __package__) for module in beside]
     return [module.protocol() for module in modules if hasattr(module, "protocol")]
 
 
