@@ -429,3 +429,202 @@ def test_outputs_come_as_they_are_asked_for() -> None:
 def test_what_is_not_spoken_is_refused(extension: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="not supported"):
         answer(outputs=[{"name": "label", "parameters": extension}])
+
+
+# Frames, texts and every task.
+
+MIXED = Signature(
+    layout="frame",
+    inputs=[
+        Column(name="number", nullable=True),
+        Column(name="whole", dtype="int64"),
+        Column(name="yes", dtype="bool", nullable=True),
+        Column(name="word", dtype="string", categories=["a", "é"], enforce=True),
+    ],
+    task="outlier-detection",
+)
+FRAME = Tensors(MIXED, max_rows=3)
+IN_JSON = [
+    tensor([1.5, None], [2], name="number"),
+    tensor([[2], [-3]], [2, 1], "INT32", "whole"),
+    tensor([True, None], [2], "BOOL", "yes"),
+    tensor(["a", "é"], [2], "BYTES", "word"),
+]
+IN_BYTES = [
+    struct.pack("<2f", 1.5, NAN),
+    struct.pack("<2q", 2, -3),
+    b"\x01\x00",
+    struct.pack("<I", 1) + b"a" + struct.pack("<I", 2) + "é".encode(),
+]
+
+
+def mixed(inputs: list[Any], raw: bytes | None = None) -> list[list[Any]]:
+    header = json.dumps({"inputs": inputs}).encode()
+    length = None if raw is None else len(header)
+    request = read_request(header + (raw or b""), length, FRAME)
+    return [list(row) for row in FRAME.rows(request.tensors).values]
+
+
+def test_a_frame_has_a_tensor_for_each_column() -> None:
+    assert [(d.name, d.datatype, d.shape) for d in FRAME.inputs] == [
+        ("number", "FP64", (-1,)),
+        ("whole", "INT64", (-1,)),
+        ("yes", "BOOL", (-1,)),
+        ("word", "BYTES", (-1,)),
+    ]
+    assert mixed(IN_JSON) == [[1.5, 2, True, "a"], [None, -3, None, "é"]]
+    assert mixed(IN_JSON[::-1]) == mixed(IN_JSON)
+    kinds = zip(MIXED.columns, ("FP32", "INT64", "BOOL", "BYTES"), IN_BYTES, strict=True)
+    described = [{**sized(len(raw), [2], kind), "name": name} for name, kind, raw in kinds]
+    found = mixed(described, b"".join(IN_BYTES))
+    assert found == [[1.5, 2, True, "a"], [None, -3, False, "é"]]
+
+
+@pytest.mark.parametrize(
+    ("place", "given"),
+    [
+        (0, tensor([True, False], [2], "BOOL", "number")),
+        (1, tensor([2.0, 3.0], [2], "FP64", "whole")),
+        (1, tensor([2, None], [2], "INT64", "whole")),
+        (1, tensor([2**63, 1], [2], "UINT64", "whole")),
+        (2, tensor([1, 0], [2], "INT8", "yes")),
+        (3, tensor(["a", "b"], [2], "BYTES", "word")),
+        (3, tensor(["a", None], [2], "BYTES", "word")),
+        (3, tensor([1, 2], [2], "INT64", "word")),
+    ],
+)
+def test_a_tensor_of_another_type_than_its_column_is_refused(place: int, given: Any) -> None:
+    inputs = [*IN_JSON]
+    inputs[place] = given
+    with pytest.raises(InvalidInput):
+        mixed(inputs)
+    with pytest.raises(InvalidInput):
+        mixed(IN_JSON[:place] + IN_JSON[place + 1 :])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x02\x00\x00\x00a",
+        b"\x01\x00\x00\x00a\x00",
+        b"\x01\x00\x00\x00\xff",
+        b"\x01\x00\x00\x00a" * 2,
+        b"\xff\xff\xff\xffa",
+        b"",
+    ],
+)
+def test_elements_of_bytes_must_be_whole_and_text(raw: bytes) -> None:
+    described = {**sized(len(raw), [1], "BYTES"), "name": "text"}
+    header = json.dumps({"inputs": [described]}).encode()
+    with pytest.raises(InvalidInput):
+        read_request(header + raw, len(header), TEXT)
+
+
+TEXT = Tensors(
+    Signature(
+        layout="text", inputs=[Column(name="text", dtype="string")], task="clustering"
+    ),
+    max_rows=2,
+)
+
+
+def test_a_text_is_a_tensor_or_a_whole_body() -> None:
+    asked = {"inputs": [tensor(["[[[[", "é"], [2, 1], "BYTES", "text"])]}
+    request = read_request(json.dumps(asked).encode(), None, TEXT)
+    assert TEXT.rows(request.tensors).values == [["[[[["], ["é"]]
+    request = read_request("é".encode(), 0, TEXT)
+    assert TEXT.rows(request.tensors).values == [["é"]]
+    with pytest.raises(InvalidInput):
+        read_request(b"\xff", 0, TEXT)
+    with pytest.raises(InvalidInput):
+        read_request(b"", 0, FRAME)
+
+
+def test_a_byte_of_bool_is_0_or_1() -> None:
+    asked = {"inputs": [*IN_JSON[:2], {**sized(2, [2], "BOOL"), "name": "yes"}, IN_JSON[3]]}
+    header = json.dumps(asked).encode()
+    with pytest.raises(InvalidInput):
+        read_request(header + b"\x01\x02", len(header), FRAME)
+
+
+def test_enforced_values_hold_for_an_array_too() -> None:
+    column = Column(name="a", categories=[1.0, 2.0], enforce=True)
+    tensors = Tensors(Signature(layout="array", inputs=[column], task="clustering"), max_rows=2)
+    for value, fits in ((1.0, True), (1.5, False)):
+        asked = {"inputs": [tensor([value], [1, 1])]}
+        request = read_request(json.dumps(asked).encode(), None, tensors)
+        if fits:
+            assert list(map(list, tensors.rows(request.tensors).values)) == [[value]]
+        else:
+            with pytest.raises(InvalidInput):
+                tensors.rows(request.tensors)
+
+
+INDICES = np.array([1, 0])
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "expected"),
+    [
+        (
+            {"task": "classification", "classes": [False, True]},
+            Outputs(INDICES),
+            {"label": ("BOOL", (2,), [True, False])},
+        ),
+        (
+            {"task": "classification", "classes": [7, 8]},
+            Outputs(INDICES),
+            {"label": ("INT64", (2,), [8, 7])},
+        ),
+        (
+            {"task": "classification", "classes": [True, "b"]},
+            Outputs(INDICES),
+            {"label": ("BYTES", (2,), ["b", "true"])},
+        ),
+        (
+            {"task": "multilabel", "classes": ["a", "b"], "probabilities": True},
+            Outputs(np.array([[True, False], [False, True]]), np.array([[0.9, 0.1], [0.2, 0.8]])),
+            {
+                "labels": ("BOOL", (2, 2), [True, False, False, True]),
+                "probabilities": ("FP64", (2, 2), [0.9, 0.1, 0.2, 0.8]),
+            },
+        ),
+        (
+            {
+                "task": "multi-output-classification",
+                "outputs": ["x", "y"],
+                "output_classes": [["a", "b"], [1, 2]],
+            },
+            Outputs(np.array([[0, 1], [1, 0]])),
+            {"x": ("BYTES", (2,), ["a", "b"]), "y": ("INT64", (2,), [2, 1])},
+        ),
+        (
+            {"task": "regression"},
+            Outputs(np.array([1.5, -2.0])),
+            {"value": ("FP64", (2,), [1.5, -2.0])},
+        ),
+        (
+            {"task": "regression", "outputs": ["x", "y"]},
+            Outputs(np.array([[1.5, 2.0], [3.0, 4.0]])),
+            {"values": ("FP64", (2, 2), [1.5, 2.0, 3.0, 4.0])},
+        ),
+        ({"task": "clustering"}, Outputs(INDICES), {"cluster": ("INT64", (2,), [1, 0])}),
+        (
+            {"task": "outlier-detection"},
+            Outputs(np.array([True, False]), scores=np.array([-0.5, 0.5])),
+            {"outlier": ("BOOL", (2,), [True, False]), "score": ("FP64", (2,), [-0.5, 0.5])},
+        ),
+    ],
+)
+def test_every_task_has_its_outputs(
+    task: dict[str, Any], outputs: Outputs, expected: dict[str, tuple[str, tuple[int, ...], Any]]
+) -> None:
+    signature = Signature(layout="array", inputs=[Column(name="a")], **task)
+    tensors = Tensors(signature, max_rows=2)
+    assert [described.name for described in tensors.outputs] == list(expected)
+    found = tensors.answers(outputs, list(expected))
+    for output, (datatype, shape, flat) in zip(found, expected.values(), strict=True):
+        assert (output.datatype, output.shape) == (datatype, shape)
+        assert list(np.asarray(output.values).ravel()) == flat
+        assert [described.shape[1:] for described in tensors.outputs if described.name == output.name]
+        assert len(to_bytes(datatype, output.values)) > 0

@@ -40,7 +40,7 @@ def describe(path: str, operation: Schema, model: Any) -> dict[int, str]:
     operation["parameters"] = [
         {"name": name, "in": "path", "required": True, "schema": {"enum": [value]}}
         for name, value in named.items()
-        if f"{{{name}}}" in path
+        if "{" + name + "}" in path
     ]
     if not path.endswith("/infer"):
         return _UNKNOWN | (_NOT_READY if path.endswith("/ready") else {})
