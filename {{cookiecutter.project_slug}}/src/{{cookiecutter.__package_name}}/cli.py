@@ -1,4 +1,4 @@
-"""The command line: serve · check · predict · model fetch, package, show.
+"""The command line: serve · check · predict · model, whose commands are in cli_model.py.
 
 Imports that cost are made by the command that needs them: `--help` answers at once, and the
 limits on threads are set before NumPy is imported.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .artifact.threads import limit_threads_of_imports
+from .cli_model import add_model_commands, add_model_dir
 from .distribution import distribution
 from .errors import ServiceExit
 from .settings import PREFIX, Settings, load_settings
@@ -56,15 +57,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", help="address to listen on (SERVING_HOST)")
     serve.add_argument("--port", help="port to listen on (SERVING_PORT)")
-    _add_model_dir(serve)
+    add_model_dir(serve)
     serve.set_defaults(run=_serve)
 
     check = commands.add_parser(
         "check",
         help="start up once without serving",
-        description="Do everything that serve does before it listens, then exit: 0 if all is well.",
+        description="Do everything that serve does before it listens, measure the model, prove "
+        "again what its manifest says of threads and batches, then exit: 0 if all is well.",
     )
-    _add_model_dir(check)
+    add_model_dir(check)
     check.set_defaults(run=_check)
 
     predict = commands.add_parser(
@@ -74,11 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
         "standard input) and print one prediction per row as JSON Lines.",
     )
     predict.add_argument("file", type=Path, metavar="FILE")
-    _add_model_dir(predict)
+    add_model_dir(predict)
     predict.set_defaults(run=_predict)
 
-    model = commands.add_parser("model", help="fetch, package or show a model")
-    _add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))
+    model = commands.add_parser("model", help="fetch, package, restore or show a model")
+    add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
 
@@ -89,52 +91,6 @@ def settings_help() -> str:
         lines.append(f"  {PREFIX}{name.upper()} (default: {field.default})")
         lines.extend(f"      {line.strip()}" for line in (field.description or "").splitlines())
     return "\n".join(lines)
-
-
-def _add_model_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model-dir", type=Path, metavar="DIR", help="the model directory (SERVING_MODEL_DIR)"
-    )
-
-
-def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    fetch = commands.add_parser(
-        "fetch",
-        help="download a model",
-        description="Fetch a manifest.json and the artifact beside it into the model directory. "
-        "Both are verified before they appear there.",
-    )
-    fetch.add_argument("source", metavar="URL", help="https URL or path of a manifest.json")
-    fetch.add_argument("--sha256", metavar="HEX", help="what the manifest's SHA-256 must be")
-    _add_model_dir(fetch)
-    fetch.set_defaults(run=_model_fetch)
-
-    package = commands.add_parser(
-        "package",
-        help="make a model directory from a fitted estimator",
-        description="Read a fitted scikit-learn estimator and example rows; infer the signature, "
-        "record golden examples, and write a model directory that `serve` accepts.",
-    )
-    package.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl or .skops file")
-    package.add_argument(
-        "--examples", type=Path, required=True, metavar="ROWS", help="rows: .csv, .json or .jsonl"
-    )
-    package.add_argument("--name", help="what the model is called (default: the file's name)")
-    package.add_argument("--version", default="1", help="which version of it this is (default: 1)")
-    package.add_argument("--description", default="", help="what it predicts, in a line")
-    package.add_argument("--license", default="", help="under which terms it may be used")
-    package.add_argument(
-        "--trust", action="append", default=[], metavar="TYPE", help="a type that you reviewed"
-    )
-    _add_model_dir(package)
-    package.set_defaults(run=_model_package)
-
-    show = commands.add_parser("show", help="print what is recorded about the model")
-    show.add_argument(
-        "--example", action="store_true", help="print a body for POST /predict instead"
-    )
-    _add_model_dir(show)
-    show.set_defaults(run=_model_show)
 
 
 def _serve(given: argparse.Namespace) -> None:
@@ -154,16 +110,21 @@ def _serve(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     from .app import create_app
+    from .packaging.report import facts, load_and_weigh
 
     settings = load_settings(model_dir=given.model_dir)
-    app = create_app(settings)
+    loaded, memory = load_and_weigh(settings.model_dir, settings.max_model_bytes)
+    app = create_app(settings, loaded)
 
-    async def start_once() -> str:
+    async def start_once() -> None:
         async with app.router.lifespan_context(app):
-            manifest = app.state.model.manifest
-            return f"{manifest.name} {manifest.version}"
+            pass
 
-    print(f"ok: {asyncio.run(start_once())} in {settings.model_dir} may be served")
+    asyncio.run(start_once())
+    lines = list(facts(loaded, memory, settings.max_batch_rows))
+    manifest = loaded.manifest
+    print(f"ok: {manifest.name} {manifest.version} in {settings.model_dir} may be served")
+    print(*lines, sep="\n")
 
 
 def _predict(given: argparse.Namespace) -> None:
@@ -174,42 +135,3 @@ def _predict(given: argparse.Namespace) -> None:
     model = load_model(settings.model_dir, settings.max_model_bytes)
     for prediction in predict_file(given.file, model, settings.max_batch_rows):
         print(json.dumps(prediction, ensure_ascii=False))
-
-
-def _model_fetch(given: argparse.Namespace) -> None:
-    from .artifact.fetch import FetchError, fetch_model
-
-    settings = load_settings(model_dir=given.model_dir)
-    try:
-        path = fetch_model(given.source, settings.model_dir, sha256=given.sha256)
-    except FetchError as error:
-        raise ServiceExit(str(error)) from None
-    print(f"fetched {path}")
-
-
-def _model_package(given: argparse.Namespace) -> None:
-    from .packaging.package import package
-
-    settings = load_settings(model_dir=given.model_dir)
-    path = package(
-        given.file,
-        given.examples,
-        settings.model_dir,
-        name=given.name or given.file.stem,
-        version=given.version,
-        description=given.description,
-        license=given.license,
-        trusted_types=given.trust,
-    )
-    print(f"packaged {path}")
-
-
-def _model_show(given: argparse.Namespace) -> None:
-    from .artifact.manifest import read_manifest
-
-    settings = load_settings(model_dir=given.model_dir)
-    manifest = read_manifest(settings.model_dir)
-    if given.example:
-        print(json.dumps({"instances": [manifest.examples[0].input]}, ensure_ascii=False))
-    else:
-        print(manifest.model_dump_json(indent=2, exclude={"examples"}))

@@ -9,7 +9,7 @@ import pytest
 import {{ cookiecutter.__package_name }} as package
 
 SOURCE = Path(package.__file__).parent
-LAYERS = ["cli", "packaging", "app", "api", "dependencies", "serving", "artifact"]
+LAYERS = ["cli", "cli_model", "packaging", "app", "api", "dependencies", "serving", "artifact"]
 GROUND = {"schema", "settings", "errors", "telemetry", "distribution", "transformers"}
 FILES = sorted(SOURCE.rglob("*.py"))
 

@@ -82,7 +82,7 @@ BAD_TEXTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "an upper-case hash": (
         lambda data: data.replace(b'"sha256":"', b'"sha256":"A'),
-        "artifact.sha256",
+        ".sha256",
     ),
     "no examples": (lambda data: data[: data.index(b'"examples"')] + b'"examples":[]}', "examples"),
     "two inputs of one name": (raw('"name":"sepal_width"', '"name":"sepal_length"'), "two inputs"),
@@ -103,7 +103,7 @@ def test_what_is_no_manifest_is_refused(name: str, good: dict[str, Any], tmp_pat
 
 
 def test_every_member_that_must_be_there_is_missed(good: dict[str, Any], tmp_path: Path) -> None:
-    optional = {"description", "license", "tolerance"}
+    optional = {"description", "license", "tolerance", "source"}
     for name in good.keys() - optional:
         rest = {other: value for other, value in good.items() if other != name}
         assert name in str(refusal(tmp_path, json.dumps(rest).encode()))

@@ -20,14 +20,12 @@ import sklearn.base
 import skops.io
 from fastapi.testclient import TestClient
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.cluster import Birch, KMeans
+from sklearn.cluster import DBSCAN, Birch
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputClassifier
-from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
+from sklearn.neighbors import RadiusNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -39,8 +37,8 @@ from {{ cookiecutter.__package_name }}.artifact.load import load_model
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
 from {{ cookiecutter.__package_name }}.artifact.refusals import ExampleDiffers
 from {{ cookiecutter.__package_name }}.errors import UsageError
-from {{ cookiecutter.__package_name }}.packaging import answers
 from {{ cookiecutter.__package_name }}.packaging import directory as publishing
+from {{ cookiecutter.__package_name }}.packaging import examples as examples_module
 from {{ cookiecutter.__package_name }}.packaging.package import package
 from {{ cookiecutter.__package_name }}.packaging.probes import probe
 from {{ cookiecutter.__package_name }}.schema.answers import Outputs
@@ -78,7 +76,7 @@ def written(folder: Path, rows: Any) -> Path:
 def packaged(file: Path, examples: Path, **options: Any) -> Manifest:
     directory = file.parent / "model"
     path = package(file, examples, directory, **{"name": "test", "version": "1"} | options)
-    assert sorted(directory.iterdir()) == [path, directory / "model.skops"]
+    assert sorted(directory.glob("[!.]*")) == [path, directory / "model.skops"]
     return load_model(directory, 2**24).manifest
 
 
@@ -118,26 +116,11 @@ OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
     "a dictionary": (lambda: {"model": classifier()}, "holds a dict, which cannot predict"),
     "a class": (lambda: LogisticRegression, "cannot predict"),
     "a transformer": (lambda: StandardScaler().fit(ROWS), "a StandardScaler, which cannot"),
-    "a clustering": (
-        lambda: KMeans(2, n_init=1).fit(ROWS),
-        "only classifiers and regressors",
-    ),
+    "a clustering that cannot predict": (lambda: DBSCAN().fit(ROWS), "cannot predict"),
     "one that is not fitted": (LogisticRegression, "the model is not fitted."),
     "a search that kept nothing": (
         lambda: GridSearchCV(LinearRegression(), {}, cv=2, refit=False).fit(ROWS, ROWS[:, 0]),
         "which cannot predict",
-    ),
-    "several labels": (
-        lambda: MultiOutputClassifier(LogisticRegression()).fit(ROWS, np.c_[SIDES, SIDES]),
-        "several labels",
-    ),
-    "sets of labels": (
-        lambda: KNeighborsClassifier().fit(ROWS, ROWS > 0),
-        "several labels",
-    ),
-    "sets of labels from one list": (
-        lambda: OneVsRestClassifier(LogisticRegression()).fit(ROWS, (ROWS > 0).astype(int)),
-        "several labels",
     ),
     "labels of no kind that JSON has": (
         lambda: altered(classifier(), classes_=np.array([0.5, 1, 2])),
@@ -154,7 +137,7 @@ OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
         "none of its classes",
     ),
     "one that fails": (
-        lambda: RadiusNeighborsClassifier(radius=1).fit(ROWS + 100, SIDES),
+        lambda: RadiusNeighborsClassifier(radius=1, algorithm="brute").fit(ROWS + 100, SIDES),
         "the model fails on an example (ValueError: No neighbors",
     ),
     "answers that are not finite": (
@@ -221,8 +204,15 @@ def test_files_that_hold_no_estimator_are_refused(
         ([{"a": 1, "x" * 201: 2}], "at most 200"),
         *[
             ([VALUES[0], {"a": 1, "b": value}], "example row 1: column b must be a finite number")
-            for value in ("x", "1", True, None, [], float("nan"), float("inf"), -1e39, 10**400)
+            for value in ("x", "1", True, [], float("inf"), -1e39, 10**400)
         ],
+        *[
+            ([VALUES[0], {"a": 1, "b": value}], "example row 1: column b must be given")
+            for value in (None, float("nan"))
+        ],
+        ([{"a": "x", "b": 1}, {"a": 1, "b": 1}], "example row 1: column a must be a string"),
+        ([{"a": True, "b": 1}, {"a": "", "b": 1}], "example row 1: column a must be true or false"),
+        ([VALUES[0], None], "no rows of named columns"),
     ],
 )
 def test_rows_that_the_model_cannot_take_are_refused(rows: Any, text: str, file: Path) -> None:
@@ -234,9 +224,9 @@ def test_rows_that_the_model_cannot_take_are_refused(rows: Any, text: str, file:
     [
         ("a,b\n1,2\n1,2,3\n", "example row 1 has other columns"),
         ("a,b\n1,2,3\n", "example row 0 has other columns"),
-        ("a,b\n1\n", "column b must be a finite number"),
-        ("a,b\n1,\n", "column b must be a finite number"),
-        ("a,b\n1,left\n", "column b must be a finite number"),
+        ("a,b\n1,2\n1\n", "example row 1: column b must be given"),
+        ("a,b\n1,\n1,2\n", "example row 0: column b must be given"),
+        ("a,b\n1,left\n", "could not convert string to float"),
         ("1.5,2.5\n", "no rows"),
         ("", "no rows"),
     ],
@@ -377,7 +367,7 @@ def test_without_pandas_names_of_columns_are_taken_as_they_are(
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(answers, "import_module", missing)
+    monkeypatch.setattr(examples_module, "import_module", missing)
     names = np.array(["b", "a"], dtype=object)
     estimator = make_pipeline(StandardScaler(), altered(classifier(), feature_names_in_=names))
     estimator[0].fit(ROWS).feature_names_in_ = names
@@ -581,15 +571,38 @@ for command in (
         timeout=60,
         check=False,
     )
-    warned, refusal, again = ended.stderr.splitlines()
+    progress = [line for line in ended.stderr.splitlines() if line.startswith("- ")]
+    warned, refusal, again = (line for line in ended.stderr.splitlines() if line not in progress)
+    assert progress[0] == "- reading own.joblib"
+    assert progress[-1] == "- checking it in a process of its own"
     assert warned == again
     assert "own.joblib runs whatever code is in it" in warned
     assert f"then add: --trust {service.__name__}.transformers.Scaled" in refusal
-    code, path, done, checked, well, *predictions, last = ended.stdout.splitlines()
-    assert (code, done, well, last) == ("code 2", "code 0", "code 0", "code 0")
-    assert path == f"packaged {Path('model') / 'manifest.json'}"
-    assert checked.startswith("ok: own 1 ")
+    refused, packaging, checking, (*predictions, last) = commands(ended.stdout)
+    assert [part[-1] for part in (refused, packaging, checking)] == ["code 2", "code 0", "code 0"]
+    assert packaging[0] == f"packaged {Path('model') / 'manifest.json'}"
+    assert packaging[1].split() == ["column", "type", "null", "observed"]
+    assert packaging[2].split()[:3] == ["a", "float64", "no"]
+    for lines in (packaging[5:], checking):
+        assert lines[0] == "ok: own 1 in model may be served"
+        assert [line.partition(":")[0] for line in lines[1:-1]] == [
+            "size",
+            "time",
+            "thread_safe",
+            "row_independent",
+        ]
+    assert last == "code 0"
     assert [float(value) for value in predictions] == pytest.approx(ROWS[:10, 0].tolist())
+
+
+def commands(output: str) -> list[list[str]]:
+    """The lines of each command, of which the last is its code."""
+    parts: list[list[str]] = [[]]
+    for line in output.splitlines():
+        parts[-1].append(line)
+        if line.startswith("code "):
+            parts.append([])
+    return parts[:-1]
 
 
 def test_reading_a_pickle_is_warned_of(

@@ -43,6 +43,13 @@ class Example(Record):
     output: Any
 
 
+class Source(Record):
+    """The file that was packaged."""
+
+    file: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Tolerance(Record):
     """How far a number may be from its golden example: absolute + relative * |expected|."""
 
@@ -70,6 +77,7 @@ class Manifest(Record):
     description: str = ""
     license: str = ""
     created: Annotated[datetime, Field(strict=False)]
+    source: Source | None = None
     artifact: ArtifactRecord
     built_with: dict[Name, Name]
     signature: Signature

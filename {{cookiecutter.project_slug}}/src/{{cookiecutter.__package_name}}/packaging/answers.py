@@ -1,61 +1,81 @@
 """What an estimator itself answers, asked as its owner would ask: the truth for golden examples."""
 
 import warnings
-from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
 from ..artifact.refusals import reason
+from ..artifact.runtimes.estimator import dense, indicator_probabilities
 from ..schema.answers import Answers, Outputs, Prediction
 from ..schema.signature import Signature
 from .estimator import NotPackaged
 
 
-def own_answer(estimator: Any, signature: Signature, row: Sequence[float]) -> Prediction:
-    """The prediction of one row, without anything that serving does differently.
+class Owner:
+    """The owner of an estimator, who has the examples as they were before they became rows.
 
-    Raises NotPackaged if the estimator fails, or answers with a number that is not finite.
+    examples: a DataFrame, an array (n, columns) or a list of texts. typical: the number of one of
+    them that lacks nothing.
     """
-    values, probabilities = ask(estimator, signature.columns, row, "predict"), None
-    if signature.classes is None:
-        values = values.astype(np.float64).reshape((1, -1) if signature.outputs else 1)
-    else:
-        values = np.flatnonzero(np.asarray(estimator.classes_) == values.item())
+
+    def __init__(self, estimator: Any, examples: Any, typical: int) -> None:
+        self.estimator = estimator
+        self.typical = typical
+        self._examples = examples
+
+    def ask(self, number: int, method: str) -> Any:
+        """Call a method of the estimator with one example; an array, or a list of them.
+
+        Raises NotPackaged if the estimator fails.
+        """
+        part = getattr(self._examples, "iloc", self._examples)[number : number + 1]
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                found = getattr(self.estimator, method)(part)
+                return found if isinstance(found, list) else dense(found)
+        except NotFittedError:
+            raise NotPackaged("the model is not fitted.") from None
+        except Exception as error:
+            raise NotPackaged(f"the model fails on an example ({reason(error)}).") from error
+
+    def answer(self, number: int, signature: Signature) -> Prediction:
+        """The prediction of one example, without anything that serving does differently.
+
+        Raises NotPackaged if the estimator fails, or answers with a number that is not finite.
+        """
+        outputs = self._outputs(number, signature)
+        if not outputs.finite:
+            raise NotPackaged("the model's answer to an example is not a finite number.")
+        (answer,) = Answers(signature)(outputs)
+        return answer
+
+    def _outputs(self, number: int, signature: Signature) -> Outputs:
+        values = self.ask(number, "predict")
+        match signature.task:
+            case "regression":
+                return Outputs(values.astype(float).reshape((1, -1) if signature.outputs else 1))
+            case "clustering":
+                return Outputs(values.astype(int))
+            case "outlier-detection":
+                scores = self.ask(number, "decision_function").astype(float).reshape(1)
+                return Outputs(values == -1, scores=scores)
+            case "multi-output-classification":
+                classes = self.estimator.classes_
+                labels = zip(values[0], classes, strict=True)
+                return Outputs(np.array([[_index(*pair) for pair in labels]]))
+        probabilities = None
         if signature.probabilities:
-            probabilities = ask(estimator, signature.columns, row, "predict_proba")
-    if not len(values):
+            found = self.ask(number, "predict_proba")
+            probabilities = indicator_probabilities(found, self.estimator.classes_)
+        if signature.task == "multilabel":
+            return Outputs(values.astype(bool), probabilities)
+        return Outputs(np.array([_index(values.item(), self.estimator.classes_)]), probabilities)
+
+
+def _index(label: Any, classes: Any) -> int:
+    found = np.flatnonzero(np.asarray(classes) == label)
+    if not len(found):
         raise NotPackaged("the model answers an example with a label that is none of its classes.")
-    outputs = Outputs(values, probabilities)
-    if not outputs.finite:
-        raise NotPackaged("the model's answer to an example is not a finite number.")
-    (answer,) = Answers(signature)(outputs)
-    return answer
-
-
-def ask(estimator: Any, columns: Sequence[str], row: Sequence[float], method: str) -> NDArray[Any]:
-    """Call a method of the estimator with one row, as a DataFrame if it was fitted on one.
-
-    Raises NotPackaged if the estimator fails.
-    """
-    rows: Any = np.array([row], dtype=np.float64)
-    if hasattr(estimator, "feature_names_in_"):
-        rows = _frame(rows, columns)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return np.asarray(getattr(estimator, method)(rows))
-    except NotFittedError:
-        raise NotPackaged("the model is not fitted.") from None
-    except Exception as error:
-        raise NotPackaged(f"the model fails on an example ({reason(error)}).") from error
-
-
-def _frame(rows: NDArray[np.float64], columns: Sequence[str]) -> Any:
-    try:
-        pandas = import_module("pandas")  # part of an extra; without it the names go unchecked
-    except ImportError:
-        return rows
-    return pandas.DataFrame(rows, columns=list(columns))
+    return int(found[0])

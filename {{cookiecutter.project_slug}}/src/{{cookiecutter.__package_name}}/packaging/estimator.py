@@ -2,14 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import joblib
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.utils import get_tags
 
 from ..artifact.refusals import OtherRelease, Refusal, UntrustedTypes, one_line, reason
 from ..artifact.runtimes import scikit_learn
@@ -19,7 +18,9 @@ from ..errors import UsageError
 logger = logging.getLogger(__name__)
 
 PICKLES = {".joblib", ".pkl", ".pickle"}
-KINDS = {"classifier", "regressor", None}  # None: a class that does not say
+
+Review = Callable[[Sequence[str]], bool]
+"""Asked whether types may be trusted."""
 
 
 class NotPackaged(UsageError):
@@ -29,13 +30,13 @@ class NotPackaged(UsageError):
         super().__init__(one_line(text, most=4000))
 
 
-def read_estimator(path: Path, trusted_types: Sequence[str]) -> Any:
+def read_estimator(path: Path, trusted_types: Sequence[str], review: Review) -> Any:
     """Read an estimator from a joblib, pickle or skops file. A pickle runs code of its own.
 
     trusted_types: what a skops file may hold besides what skops trusts. Of a search for
     parameters it is the best estimator that counts.
-    Raises NotPackaged if there is no classifier or regressor in the file, or if another minor
-    release of scikit-learn wrote it.
+    Raises NotPackaged if the file holds nothing that can predict, or if another minor release of
+    scikit-learn wrote it.
     """
     if not path.is_file():
         raise NotPackaged(f"there is no file {path}.")
@@ -43,31 +44,29 @@ def read_estimator(path: Path, trusted_types: Sequence[str]) -> Any:
     if suffix in PICKLES:
         estimator = _read_pickle(path)
     elif suffix == ".skops":
-        estimator = _read_skops(path, trusted_types)
+        estimator = _read_skops(path, trusted_types, review)
     else:
         raise NotPackaged(f"{path}: unknown kind of file. Use .joblib, .pkl or .skops.")
     estimator = getattr(estimator, "best_estimator_", estimator)
     if isinstance(estimator, type) or not callable(getattr(estimator, "predict", None)):
         raise NotPackaged(f"{path} holds a {type(estimator).__name__}, which cannot predict.")
-    if _kind(estimator) not in KINDS:
-        raise NotPackaged(
-            f"{path} holds a {type(estimator).__name__}; only classifiers and regressors can be "
-            "packaged."
-        )
     return estimator
 
 
-def to_skops(estimator: Any, trusted_types: Sequence[str]) -> tuple[bytes, list[str]]:
+def to_skops(
+    estimator: Any, trusted_types: Sequence[str], review: Review
+) -> tuple[bytes, list[str]]:
     """Write an estimator as a skops file; return its bytes and the types it needs trust in.
 
-    Raises NotPackaged if that cannot be done, or if `trusted_types` lacks one of those types.
+    Raises NotPackaged if that cannot be done, or if `trusted_types` lacks one of those types and
+    the review does not admit it.
     """
     try:
         data = skops.io.dumps(estimator)
         types = skops.io.get_untrusted_types(data=data)
     except Exception as error:  # there is no list of what skops raises
         raise NotPackaged(f"the model cannot be written as skops ({reason(error)}).") from error
-    _check_review(types, trusted_types)
+    _check_review(types, trusted_types, review)
     return data, types
 
 
@@ -79,28 +78,41 @@ def check_may_be_trusted(types: Sequence[str]) -> None:
         raise NotPackaged(str(error)) from None
 
 
-def _check_review(types: Sequence[str], trusted_types: Sequence[str]) -> None:
+def _check_review(types: Sequence[str], trusted_types: Sequence[str], review: Review) -> None:
     check_may_be_trusted(types)
     needed = [name for name in types if name not in trusted_types]
-    if needed:
+    if needed and not review(needed):
         flags = " ".join(f"--trust {name}" for name in needed)
         raise NotPackaged(f"the model holds types that need your review; then add: {flags}")
 
 
-def _read_pickle(path: Path) -> Any:
+def warn_of_pickle(path: Path) -> None:
+    """Say what reading a pickle means."""
     logger.warning(one_line(f"reading {path} runs whatever code is in it: package only your own"))
+
+
+def _read_pickle(path: Path) -> Any:
+    warn_of_pickle(path)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             estimator = joblib.load(path)
+        except ModuleNotFoundError as error:
+            if error.name not in scikit_learn.LIBRARIES:
+                raise NotPackaged(_unreadable(path, error)) from error
+            raise NotPackaged(f"{path} needs {error.name}: `uv add {error.name}`.") from error
         except Exception as error:  # a pickle raises what it likes
             _check_releases(path, warned)
-            raise NotPackaged(
-                f"{path} cannot be read ({reason(error)}). Read it where it was written, or fit "
-                "again here; classes of your own must be in transformers.py."
-            ) from error
+            raise NotPackaged(_unreadable(path, error)) from error
     _check_releases(path, warned)
     return estimator
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return (
+        f"{path} cannot be read ({reason(error)}). Read it where it was written, or fit "
+        "again here; classes of your own must be in transformers.py."
+    )
 
 
 def _check_releases(path: Path, warned: Sequence[warnings.WarningMessage]) -> None:
@@ -112,22 +124,14 @@ def _check_releases(path: Path, warned: Sequence[warnings.WarningMessage]) -> No
                 raise NotPackaged(f"{path}: {error}") from None
 
 
-def _read_skops(path: Path, trusted_types: Sequence[str]) -> Any:
+def _read_skops(path: Path, trusted_types: Sequence[str], review: Review) -> Any:
     try:
         data = path.read_bytes()
         types = skops.io.get_untrusted_types(data=data)
     except Exception as error:  # there is no list of what skops raises
         raise NotPackaged(f"{path} cannot be read ({reason(error)}).") from error
-    _check_review(types, trusted_types)
+    _check_review(types, trusted_types, review)
     try:
         return scikit_learn.parse(data, types)
     except Refusal as error:
         raise NotPackaged(f"{path}: {error.problem}.") from error
-
-
-def _kind(estimator: Any) -> str | None:
-    try:
-        kind: str | None = get_tags(estimator).estimator_type
-    except Exception:  # a class of one's own need not have tags
-        return None
-    return kind

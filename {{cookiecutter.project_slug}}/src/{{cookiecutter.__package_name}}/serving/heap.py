@@ -12,9 +12,14 @@ import sys
 def settle_heap() -> None:
     """Give back what loading left over, then keep the collector away from what stays."""
     gc.collect()
+    trim_heap()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
+
+
+def trim_heap() -> None:
+    """Give free memory back to the system."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
         if trim is not None:
             trim(0)
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)

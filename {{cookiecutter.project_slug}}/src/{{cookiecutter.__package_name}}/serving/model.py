@@ -51,7 +51,9 @@ class Model:
     @property
     def description(self) -> dict[str, Any]:
         """What `GET /model` tells: the manifest without its examples."""
-        return self.manifest.model_dump(mode="json", exclude={"examples", "schema_version"})
+        return self.manifest.model_dump(
+            mode="json", exclude={"examples", "schema_version"}, exclude_none=True
+        )
 
     async def predict(self, rows: Rows) -> Predictions:
         """Predict the rows of one request. Raises what `outputs` raises."""

@@ -76,9 +76,16 @@ def check_libraries(built_with: Mapping[str, str]) -> None:
 def load(data: bytes, signature: Signature, trusted_types: Sequence[str]) -> Estimator:
     """Build the estimator from the bytes of a skops file whose hash was checked.
 
-    Raises UntrustedTypes, Unparsable, OtherRelease or WrongShape.
+    Raises UntrustedTypes, Unparsable, OtherRelease, LibraryMissing or WrongShape.
     """
-    estimator = parse(data, trusted_types)
+    return serve(parse(data, trusted_types), signature)
+
+
+def serve(estimator: Any, signature: Signature) -> Estimator:
+    """Put an estimator behind a signature; it is settled for that, and changed.
+
+    Raises LibraryMissing or WrongShape.
+    """
     try:
         _check_shape(estimator, signature)
         settle(estimator, names=signature.layout == "frame")

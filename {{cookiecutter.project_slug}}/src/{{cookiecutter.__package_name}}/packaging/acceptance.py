@@ -1,0 +1,98 @@
+"""Asks a model what it accepts: null? values that were not among the examples?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..artifact.load import Predict
+from ..artifact.runtimes.settle import parts
+from ..schema.signature import Cell, Column
+from .estimator import NotPackaged
+from .infer import MOST_CATEGORIES
+
+Rows = Sequence[Sequence[Cell]]
+UNSEEN = "a value that nobody has seen \u2603"
+MOST_ASKED = 1000
+
+
+class Acceptance:
+    """What a model accepts in place of the cells of one example row."""
+
+    def __init__(self, predict: Predict, row: Sequence[Cell]) -> None:
+        self._predict = predict
+        self._row = list(row)
+
+    def takes(self, cells: dict[int, Cell]) -> bool:
+        """Whether the model answers with finite numbers when these cells are others."""
+        row = [cells.get(place, cell) for place, cell in enumerate(self._row)]
+        try:
+            return self._predict([row]).finite
+        except Exception:  # whatever the model raises, it does not take it
+            return False
+
+    def each(self, cells: dict[int, Cell]) -> set[int]:
+        """The places whose new cell the model takes; asked at once if it takes all of them."""
+        if self.takes(cells):
+            return set(cells)
+        return {place for place, cell in cells.items() if self.takes({place: cell})}
+
+
+def accepted(
+    columns: Sequence[Column], rows: Rows, asking: Acceptance, estimator: Any
+) -> list[Column]:
+    """The columns with `nullable`, and with the categories that alone are taken, as found.
+
+    asking: a model that its signature does not keep from null. estimator: what it holds may know
+    more categories than the rows have.
+    Raises NotPackaged where the examples have null and the model does not take it.
+    """
+    nullable = asking.each(dict.fromkeys(range(len(columns))))
+    for place, column in enumerate(columns):
+        if place not in nullable and any(row[place] is None for row in rows):
+            number = next(number for number, row in enumerate(rows) if row[place] is None)
+            raise NotPackaged(
+                f"example row {number}: column {column.name} must be given; the model does not "
+                "take null."
+            )
+    observed = [{row[place] for row in rows} - {None} for place in range(len(columns))]
+    strange = {
+        place: _unseen(column, observed[place])
+        for place, column in enumerate(columns)
+        if _may_be_categories(column, observed[place])
+    }
+    taken = asking.each(strange)
+    found = []
+    for place, column in enumerate(columns):
+        update: dict[str, Any] = {"nullable": place in nullable}
+        if place in strange.keys() - taken:
+            candidates = _candidates(column, observed[place], estimator)
+            known = [value for value in candidates if asking.takes({place: value})]
+            update |= {"categories": known, "enforce": True, "minimum": None, "maximum": None}
+        found.append(column.model_copy(update=update))
+    return found
+
+
+def _may_be_categories(column: Column, observed: set[Cell]) -> bool:
+    if column.dtype == "string":
+        return bool(observed)
+    whole = all(isinstance(value, int | float) and float(value).is_integer() for value in observed)
+    return column.dtype != "bool" and whole and 0 < len(observed) <= MOST_CATEGORIES
+
+
+def _unseen(column: Column, observed: set[Cell]) -> Cell:
+    """A value between or beside those that were seen: a model of numbers takes it too."""
+    if column.dtype == "string":
+        return UNSEEN
+    numbers = [value for value in observed if isinstance(value, int | float)]
+    return int(max(numbers)) + 1 if column.dtype == "int64" else max(numbers) + 0.5
+
+
+def _candidates(column: Column, observed: set[Cell], estimator: Any) -> list[Any]:
+    """What the model may know: the examples' values, and the categories of its encoders."""
+    kind = str if column.dtype == "string" else float
+    values = set(observed)
+    for part in parts(estimator):
+        for categories in getattr(part, "categories_", None) or ():
+            values |= set(getattr(categories, "tolist", list)())
+    numbers = {float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)}
+    texts = {value for value in values if isinstance(value, str)}
+    return sorted(texts if kind is str else numbers)[:MOST_ASKED]
