@@ -66,7 +66,7 @@ async def get_instances(request: Request, model: ModelDep, settings: SettingsDep
         headers, request.stream(), settings.max_body_bytes, settings.body_timeout
     )
     document = model.parser.decode(body)
-    if isinstance(document, dict) and document.pop("parameters", None):
+    if isinstance(document, dict) and document.pop("parameters", None) not in (None, {}):
         known = [FieldError("/parameters", "is not known")]
         raise InvalidInput("The model takes no parameters.", known)
     return model.parser.check(document, timeout)

@@ -27,7 +27,7 @@ def from_json(document: Any, signature: Signature) -> Document:
     given = [form for form in FORMS if form in document] if isinstance(document, dict) else []
     if len(given) != 1:
         raise InvalidInput(f"The body must be an object with exactly one of {', '.join(FORMS)}.")
-    if document.get("params"):
+    if document.get("params") not in (None, {}):
         raise InvalidInput("The model takes no params.")
     if not document.keys() <= {*FORMS, "params"}:
         raise InvalidInput("The body has unknown members.")
