@@ -27,10 +27,10 @@ QUESTIONS = {
     "description": "Predictions of a machine-learning model over HTTP.",
     "author": "Your Name",
     "model_runtime": ["scikit-learn"],
+    "protocols": ["open-inference", "none", "all"],
     "deployment": ["container", "none"],
     "ci": ["github", "gitlab", "none"],
-    "_model_url": "",
-    "_model_sha256": "",
+    **dict.fromkeys(["_model_url", "_model_sha256"], ""),
 }
 
 # What a service cannot be called: it would be in the way of these, in a Python that it runs on.

@@ -7,9 +7,10 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from .api import health, predict
-from .api.keys import RequireKey
+from .api.keys import RequireKey, probes
 from .api.openapi import install_openapi
 from .api.problems import install_problems, unexpected
+from .api.protocol import find_protocols
 from .artifact.load import LoadedModel, load_model
 from .distribution import distribution
 from .serving.model import warm_model
@@ -53,8 +54,9 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.readiness = Readiness()
+    app.state.protocols = find_protocols()
     if settings.api_keys:
-        app.add_middleware(RequireKey, keys=settings.api_keys)
+        app.add_middleware(RequireKey, keys=settings.api_keys, probes=probes(app))
     app.add_middleware(
         RequestTelemetry,
         metrics=app.state.metrics,
@@ -64,6 +66,8 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
     )
     # The hot route stands first and on the application itself: each search costs every request.
     app.router.routes[:0] = predict.router.routes
+    for protocol in app.state.protocols:
+        app.router.routes += protocol.router.routes
     app.include_router(health.router)
     install_problems(app)
     install_openapi(app)

@@ -106,6 +106,12 @@ class Unauthorized(RequestError):
     status, kind, title = 401, "unauthorized", "Unauthorized"
 
 
+class NotFound(RequestError):
+    """There is no such thing at this path."""
+
+    status, kind, title = 404, "not-found", "Not Found"
+
+
 class HeaderTimeout(RequestError):
     """The headers did not arrive in time."""
 

@@ -26,7 +26,7 @@ _INJECTED = re.compile(r"SERVING_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SC
 _INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
 
 # Names that platforms use.
-_FALLBACKS = (("PORT", "port"), ("WEB_CONCURRENCY", "workers"))
+_FALLBACKS = (("AIP_HTTP_PORT", "port"), ("PORT", "port"), ("WEB_CONCURRENCY", "workers"))
 
 # What a Bearer token may consist of (RFC 6750, section 2.1).
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     """Address to listen on. Loopback exposes nothing; a container sets 0.0.0.0."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port to listen on; 0 takes a free one and logs it. Falls back to PORT."""
+    """Port to listen on; 0 takes a free one and logs it. Falls back to AIP_HTTP_PORT and PORT."""
 
     workers: Annotated[int, Field(gt=0, le=256)] = 1
     """Processes that serve. On Linux they share one copy of the model. One for each core that the
@@ -172,7 +172,10 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        fallbacks = {field: os.environ[name] for name, field in _FALLBACKS if os.environ.get(name)}
+        fallbacks: dict[str, str] = {}
+        for name, field in _FALLBACKS:
+            if os.environ.get(name):
+                fallbacks.setdefault(field, os.environ[name])
         return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ import orjson
 
 from ..errors import RequestError
 from ..schema.answers import Answers, Outputs, agree
-from ..schema.requests import RequestParser
-from ..schema.signature import Cell
+from ..schema.requests import RequestParser, Values
 from .container import check_zip, looks_like
 from .manifest import ArtifactRecord, Manifest, read_manifest
 from .refusals import (
@@ -34,7 +33,7 @@ from .threads import limit_threads
 
 logger = logging.getLogger(__name__)
 
-Batch = Sequence[Sequence[Cell]]
+Batch = Values
 Predict = Callable[[Batch], Outputs]
 """Predicts n rows, each in signature order; raises whatever the model raises."""
 

@@ -23,15 +23,14 @@ def fields(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
     return {name: b", ".join(values) for name, values in lines.items()}
 
 
-async def read_json(
+async def read_body(
     headers: Mapping[bytes, bytes], chunks: AsyncIterator[bytes], max_bytes: int
 ) -> bytes:
-    """Read a body that is declared to be JSON; nothing of it is parsed here.
+    """Read a body; nothing of it is parsed here.
 
     headers: as `fields` gives them. How long it may take is the connection's matter.
-    Raises UnsupportedMediaType, or BodyTooLarge by its declared or its true length.
+    Raises BodyTooLarge by its declared or its true length.
     """
-    check_json(headers)
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes):
         raise BodyTooLarge.over(max_bytes)

@@ -2,18 +2,22 @@
 
 import time
 import weakref
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from ..artifact.load import LoadedModel
 from ..errors import PredictionFailed, RequestError
-from ..schema.answers import Answers, Predictions
+from ..schema.answers import Answers, Outputs, Predictions
 from ..schema.requests import RequestParser, Rows
+from ..schema.signature import Signature
 from ..settings import Settings
 from ..telemetry.metrics import Metrics
 from .batcher import Batcher, Bounds
 from .threads import PredictionThreads
+
+Adapter = TypeVar("Adapter")
 
 
 class Model:
@@ -27,6 +31,7 @@ class Model:
         self.manifest = manifest = loaded.manifest
         self.parser = RequestParser(manifest.signature, settings.max_rows)
         self.max_rows = settings.max_rows
+        self._adapters: dict[Any, Any] = {}
         self._timeout = settings.request_timeout
         self._answers = Answers(manifest.signature)
         self._identity = {"name": manifest.name, "version": manifest.version}
@@ -55,19 +60,29 @@ class Model:
         )
 
     async def predict(self, rows: Rows) -> Predictions:
-        """Predict the rows of one request.
+        """Predict the rows of one request. Raises what `outputs` raises."""
+        return Predictions(self._answers(await self.outputs(rows)), self._identity)
+
+    async def outputs(self, rows: Rows) -> Outputs:
+        """The same as arrays, for protocols that write those.
 
         Raises QueueFull and DeadlineExceeded as they are; PredictionFailed for whatever the model
         raised and for an answer that is not a finite number.
         """
         timeout = min(rows.timeout or self._timeout, self._timeout)
         try:
-            outputs = await self._batcher.predict(rows, timeout)
+            return await self._batcher.predict(rows, timeout)
         except RequestError:
             raise
         except Exception as error:
             raise PredictionFailed("The model failed on this input.") from error
-        return Predictions(self._answers(outputs), self._identity)
+
+    def adapter(self, kind: Callable[[Signature, int], Adapter]) -> Adapter:
+        """What a protocol makes of the signature and the row limit, made once for each model."""
+        if kind not in self._adapters:
+            self._adapters[kind] = kind(self.manifest.signature, self.max_rows)
+        found: Adapter = self._adapters[kind]
+        return found
 
     async def warm_up(self) -> None:
         """Predict the golden examples through the engine, so that the first caller pays nothing.

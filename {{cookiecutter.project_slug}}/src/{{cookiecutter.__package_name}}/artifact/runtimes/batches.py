@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ...schema.requests import Values
 from ...schema.signature import Cell, Column, Signature
 from ..refusals import LibraryMissing
 
-Rows = Sequence[Sequence[Cell]]
 
-
-def batches(signature: Signature) -> Callable[[Rows], Any]:
+def batches(signature: Signature) -> Callable[[Values], Any]:
     """A function from n rows, each in signature order, to one batch.
 
     array: (n, columns) float64, NaN for null. frame: a DataFrame, built by columns. text: a list
@@ -28,7 +27,7 @@ def batches(signature: Signature) -> Callable[[Rows], Any]:
         raise LibraryMissing("pandas") from None
     inputs = signature.inputs
 
-    def frame(rows: Rows) -> Any:
+    def frame(rows: Values) -> Any:
         values = zip(inputs, zip(*rows, strict=True), strict=True)
         return pandas.DataFrame(
             {column.name: _values(pandas, column, cells) for column, cells in values}
