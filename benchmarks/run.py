@@ -3,6 +3,7 @@
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
     make bench ARGS=--knobs           with other settings than the defaults
+    make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS='--rounds 1 --models logreg --connections 32'
 
 Every server is pinned to core 0 and wrk to core 1, so a figure is per core. Each round starts each
@@ -23,8 +24,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import workers
 from cookiecutter.main import cookiecutter
-
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
 from servers import (
@@ -52,6 +53,9 @@ def main() -> None:
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
+        if arguments.workers:
+            measure_workers(arguments, Path(scratch), work)
+            return
         service, packaged = prepare(Path(scratch), work, arguments.models)
         servers = [service, *ALWAYS, *(OTHERS if arguments.peers else [])]
         if arguments.knobs:
@@ -73,6 +77,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
+    parser.add_argument("--workers", action="store_true", help="measure workers instead")
+    parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
     parser.add_argument("--only", help="names of peers, separated by commas")
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32, 128])
@@ -84,7 +90,9 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(scratch: Path, work: Path, models: list[str]) -> tuple[Server, dict[str, Path]]:
+def prepare(
+    scratch: Path, work: Path, models: list[str], trees: int = 0
+) -> tuple[Server, dict[str, Path]]:
     """Render and install the service; fit the models; package them as users do."""
     project = Path(
         cookiecutter(
@@ -94,20 +102,32 @@ def prepare(scratch: Path, work: Path, models: list[str]) -> tuple[Server, dict[
     uv("sync", "--compile-bytecode", "--no-dev", cwd=project)
     binaries = project / ".venv" / "bin"
     data = work / "models"
-    subprocess.run([binaries / "python", HERE / "models.py", data], check=True)
+    large = ["--large", str(trees)] if trees else []
+    subprocess.run([binaries / "python", HERE / "models.py", data, *large], check=True)
     packaged = {}
     for model in models:
         packaged[model] = scratch / model
-        review = ["--trust", "sklearn.tree._tree.Tree"] if model == "forest" else []
+        review = ["--trust", "sklearn.tree._tree.Tree"] if model != "logreg" else []
         subprocess.run(
             [binaries / project.name, "model", "package", data / f"{model}.joblib", *review]
             + ["--examples", data / "rows.csv", "--model-dir", packaged[model]],
             check=True,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "SERVING_MAX_MODEL_BYTES": str(workers.LARGEST)},
         )
     command = f"{binaries / project.name} serve --port {PORT}"
     variables = {"SERVING_ACCESS_LOG": "false"}
     return Server(OURS, (), command, "/readyz", variables=variables), packaged
+
+
+def measure_workers(arguments: argparse.Namespace, scratch: Path, work: Path) -> None:
+    """Measure one, two and four workers with a forest that is worth sharing."""
+    service, packaged = prepare(scratch, work, ["large"], arguments.trees)
+    found = workers.rounds(service, arguments, work / "models", packaged["large"], scratch)
+    memories, rates = workers.ratios(found)
+    print(f"4 workers / 1: memory {memories:.2f}   2 workers / 1: requests/s {rates:.2f}")
+    if arguments.write:
+        workers.write_workers(HERE / "workers.md", found, arguments)
 
 
 def rounds(

@@ -66,13 +66,14 @@ class Service:
         model: Path,
         *,
         wait: bool = True,
+        command: Sequence[object] = (),
         variables_besides: dict[str, str] | None = None,
         **settings: object,
     ) -> None:
         variables = {f"SERVING_{name.upper()}": str(value) for name, value in settings.items()}
         variables = {"SERVING_PORT": "0", **variables}
         variables |= {"SERVING_MODEL_DIR": str(model), "SERVING_LOG_FORMAT": "json"}
-        self._command = [environment / "iris-service", "serve"]
+        self._command = command or [environment / "iris-service", "serve"]
         self._environment = clean_environment(**variables, **(variables_besides or {}))
         self._wait = wait
         self.log: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 
 from ..errors import InvalidInput, InvalidJSON, RequestError, Unavailable
 
@@ -45,6 +46,11 @@ class Protocol:
     probes: frozenset[str]
     describe: Callable[[str, Schema, Any], dict[int, str]]
     error: Schema
+
+    def labels(self) -> dict[str, str]:
+        """What metrics call it, by the templates of its routes: the tag of its router."""
+        routes = (route for route in self.router.routes if isinstance(route, APIRoute))
+        return {route.path: str(self.router.tags[0]) for route in routes}
 
     def owns(self, path: str) -> bool:
         """Whether errors at `path` are in the form of this protocol."""
