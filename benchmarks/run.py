@@ -2,6 +2,7 @@
 
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
+    make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
     make bench ARGS='--rounds 1 --models logreg --connections 32'
 
 Every server is pinned to core 0 and wrk to core 1, so a figure is per core. Each round starts each
@@ -26,7 +27,7 @@ from cookiecutter.main import cookiecutter
 
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
-from servers import ALWAYS, HERE, OTHERS, PORT, Server, configure_mlserver, install, uv
+from servers import ALWAYS, HERE, MIXED, OTHERS, PORT, Server, configure_mlserver, install, uv
 
 ROOT = HERE.parent
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -41,11 +42,12 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         service, packaged = prepare(Path(scratch), work, arguments.models)
-        servers = [service, *ALWAYS, *(OTHERS if arguments.peers else [])]
-        if arguments.only:
-            servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
         measured = {}
         for model in arguments.models:
+            peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if arguments.peers else [])]
+            servers = [service, *peers]
+            if arguments.only:
+                servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
             measured[model] = rounds(
                 arguments, work, servers, model, packaged[model], Path(scratch)
             )
@@ -75,23 +77,31 @@ def prepare(scratch: Path, work: Path, models: list[str]) -> tuple[Server, dict[
             str(ROOT), no_input=True, default_config=True, accept_hooks=False, output_dir=scratch
         )
     )
-    uv("sync", "--compile-bytecode", "--no-dev", cwd=project)
+    # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
+    extras = ["--extra", "frame"] if "mixed" in models else []
+    uv("sync", "--compile-bytecode", "--no-dev", *extras, cwd=project)
     binaries = project / ".venv" / "bin"
     data = work / "models"
-    subprocess.run([binaries / "python", HERE / "models.py", data], check=True)
+    subprocess.run([binaries / "python", HERE / "models.py", data, *models], check=True)
     packaged = {}
     for model in models:
         packaged[model] = scratch / model
-        review = ["--trust", "sklearn.tree._tree.Tree"] if model == "forest" else []
+        types = {"forest": "sklearn.tree._tree.Tree", "mixed": "numpy.dtype"}
+        review = ["--trust", types[model]] if model in types else []
         subprocess.run(
             [binaries / project.name, "model", "package", data / f"{model}.joblib", *review]
-            + ["--examples", data / "rows.csv", "--model-dir", packaged[model]],
+            + ["--examples", data / rows_of(model, "csv"), "--model-dir", packaged[model]],
             check=True,
             stdout=subprocess.DEVNULL,
         )
     command = f"{binaries / project.name} serve --port {PORT}"
     variables = {"SERVING_ACCESS_LOG": "false"}
     return Server(OURS, (), command, "/readyz", variables=variables), packaged
+
+
+def rows_of(model: str, kind: str) -> str:
+    """The file of the rows that the model is asked for."""
+    return f"{'mixed-' if model == 'mixed' else ''}rows.{kind}"
 
 
 def rounds(
@@ -104,15 +114,17 @@ def rounds(
 ) -> tuple[Found, Rests]:
     """Measure every server in every round; print as it goes; return all figures."""
     file = work / "models" / f"{model}.joblib"
-    rows = json.loads((work / "models" / "rows.json").read_text(encoding="utf-8"))
+    rows = json.loads((work / "models" / rows_of(model, "json")).read_text(encoding="utf-8"))
     expected = json.loads((work / "models" / f"{model}-answers.json").read_text(encoding="utf-8"))
     configure_mlserver(scratch / "mlserver", file)
-    columns = (work / "models" / "rows.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    table = work / "models" / rows_of(model, "csv")
+    columns = table.read_text(encoding="utf-8").splitlines()[0].split(",")
     found: Found = {}
     rests: Rests = {}
     for number in range(arguments.rounds):
         for server in servers:
-            script = write_script(scratch / "load.lua", [server.body(row) for row in rows])
+            asked = [server.body(row, columns if model == "mixed" else None) for row in rows]
+            script = write_script(scratch / "load.lua", asked)
             binaries = "" if server.name == OURS else install(server, work)
             places = {"bin": binaries, "peers": HERE / "peers", "port": PORT}
             places["scratch"] = scratch / "mlserver"
@@ -125,7 +137,7 @@ def rounds(
             log = scratch / "server.log"
             with running(command, variables, server.ready, log, SERVER_CORE) as (process, seconds):
                 if server.name != "bare uvicorn":
-                    verify(server, rows, expected)
+                    verify(server, asked, expected)
                 measure(server.predict, script, 8, 2, LOAD_CORE)
                 for connections in arguments.connections:
                     figures = measure(
