@@ -20,7 +20,7 @@ class Row(BaseModel):
     member: bool
     mobile: bool
     plan: str
-    city: str | None
+    city: str
 
 
 class Question(BaseModel):
@@ -47,6 +47,5 @@ app = FastAPI(lifespan=lifespan)
 @app.post("/predict")
 def predict(question: Question, model: Annotated[Any, Depends(get_model)]) -> Answer:
     rows = pd.DataFrame([row.model_dump() for row in question.instances])
-    # A column of one null is of no type, and the imputers take only NaN for missing.
-    rows = rows.astype({"income": float, "city": object}).fillna({"city": float("nan")})
+    rows = rows.astype({"income": float})  # a column of one null is of no type
     return Answer(predictions=model.predict_proba(rows).tolist())

@@ -19,6 +19,9 @@ if __name__ == "__main__":
     folder = given.folder / "mlflow"
     shutil.rmtree(folder, ignore_errors=True)
     mlflow.sklearn.save_model(
-        joblib.load(os.environ["MODEL_PATH"]), folder, pyfunc_predict_fn="predict_proba"
+        joblib.load(os.environ["MODEL_PATH"]),
+        folder,
+        serialization_format="cloudpickle",
+        pyfunc_predict_fn="predict_proba",
     )
     uvicorn.run(init(mlflow.pyfunc.load_model(str(folder))), port=given.port, access_log=False)
