@@ -2,6 +2,7 @@
 
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
+    make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
     make bench ARGS='--rounds 1 --models logreg --connections 32'
 
 Every server is pinned to core 0 and wrk to core 1, so a figure is per core. Each round starts each
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
+from large import measure_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
 from servers import ALWAYS, HERE, OTHERS, PORT, Server, configure_mlserver, install, uv
@@ -41,6 +43,10 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         service, packaged = prepare(Path(scratch), work, arguments.models)
+        if arguments.large:
+            cores = SERVER_CORE, LOAD_CORE
+            measure_large(arguments, work, service, packaged, Path(scratch), cores)
+            return
         servers = [service, *ALWAYS, *(OTHERS if arguments.peers else [])]
         if arguments.only:
             servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
@@ -57,6 +63,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
+    parser.add_argument("--large", action="store_true", help="measure large requests instead")
     parser.add_argument("--only", help="names of peers, separated by commas")
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32, 128])

@@ -6,12 +6,14 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from {{ cookiecutter.__package_name }}.app import create_app
 from {{ cookiecutter.__package_name }}.artifact.load import Batch, LoadedModel
@@ -184,6 +186,22 @@ def test_every_error_below_v2_has_the_one_form(
     assert client.get("/v2/health/live").status_code == 200
 
 
+def test_probes_need_no_key_and_all_else_does(
+    model_dir: Path, loaded: LoadedModel, path: str, asked: dict[str, Any]
+) -> None:
+    key = "0123456789abcdef"
+    settings = Settings(model_dir=model_dir, api_keys=(SecretStr(key),))
+    with TestClient(create_app(settings, loaded)) as client:
+        for probe in ("/v2/health/live", "/v2/health/ready"):
+            assert client.get(probe).status_code == 200
+        refused = client.post(f"{path}/infer", json=asked)
+        assert "key" in error(refused, 401)
+        assert refused.headers["www-authenticate"] == "Bearer"
+        error(client.get(path), 401)
+        headers = {"Authorization": f"Bearer {key}"}
+        assert client.post(f"{path}/infer", json=asked, headers=headers).status_code == 200
+
+
 @pytest.fixture
 def slow(settings: Settings, loaded: LoadedModel) -> Iterator[tuple[TestClient, threading.Event]]:
     """A service that predicts while the event is set, and fails on request of nobody."""
@@ -331,6 +349,8 @@ def sized(size: Any, shape: list[int] | None = None, datatype: str = "FP64") -> 
         ({"inputs": [tensor([1, 2, 3], [1, 3])]}, None),
         ({"inputs": [tensor([1, 2, 3], [2, 2])]}, None),
         ({"inputs": [tensor([[1, 2], [3]], [2, 2])]}, None),
+        ({"inputs": [tensor([[1, 2, 3], [4]], [2, 2])]}, None),
+        ({"inputs": [tensor([[1, 2], 3, 4], [3, 2])]}, None),
         ({"inputs": [tensor([[1, 2]], [2, 2])]}, None),
         ({"inputs": [tensor([[1], [2]], [1, 2])]}, None),
         ({"inputs": [tensor([[[1], [2]]], [1, 2])]}, None),
