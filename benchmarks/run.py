@@ -3,6 +3,7 @@
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
     make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
+    make bench ARGS=--knobs           with other settings than the defaults
     make bench ARGS='--rounds 1 --models logreg --connections 32'
 
 Every server is pinned to core 0 and wrk to core 1, so a figure is per core. Each round starts each
@@ -28,7 +29,18 @@ from cookiecutter.main import cookiecutter
 from large import measure_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
-from servers import ALWAYS, HERE, OTHERS, PORT, Server, configure_mlserver, install, uv
+from servers import (
+    ALWAYS,
+    HERE,
+    KNOBS,
+    OTHERS,
+    PORT,
+    Server,
+    configure_mlserver,
+    install,
+    turned,
+    uv,
+)
 
 ROOT = HERE.parent
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -48,6 +60,8 @@ def main() -> None:
             measure_large(arguments, work, service, packaged, Path(scratch), cores)
             return
         servers = [service, *ALWAYS, *(OTHERS if arguments.peers else [])]
+        if arguments.knobs:
+            servers = [service, *(turned(service, knob) for knob in KNOBS)]
         if arguments.only:
             servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
         measured = {}
@@ -56,20 +70,22 @@ def main() -> None:
                 arguments, work, servers, model, packaged[model], Path(scratch)
             )
     if arguments.write:
-        write_report(HERE / "results.md", measured, arguments)
-        write_plot(HERE / "results.svg", measured)
+        name = "knobs" if arguments.knobs else "results"
+        write_report(HERE / f"{name}.md", measured, arguments)
+        write_plot(HERE / f"{name}.svg", measured)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
     parser.add_argument("--large", action="store_true", help="measure large requests instead")
+    parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
     parser.add_argument("--only", help="names of peers, separated by commas")
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32, 128])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--write", action="store_true", help="write results.md and results.svg")
+    parser.add_argument("--write", action="store_true", help="write a table and a plot")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--work", type=Path, default=cache / "cookiecutter-model-serving-bench")
     return parser.parse_args()
@@ -120,13 +136,13 @@ def rounds(
     for number in range(arguments.rounds):
         for server in servers:
             script = write_script(scratch / "load.lua", [server.body(row) for row in rows])
-            binaries = "" if server.name == OURS else install(server, work)
+            binaries = install(server, work) if server.requirements else ""
             places = {"bin": binaries, "peers": HERE / "peers", "port": PORT}
             places["scratch"] = scratch / "mlserver"
             variables = {
                 **server.variables,
                 "MODEL_PATH": str(file),
-                **({"SERVING_MODEL_DIR": str(packaged)} if server.name == OURS else {}),
+                "SERVING_MODEL_DIR": str(packaged),
             }
             command = server.command.format(**places)
             log = scratch / "server.log"

@@ -320,8 +320,8 @@ GUARDS = [
     guard(
         "unready while draining",
         "serving/server.py",
-        "        self._readiness.drain()\n",
-        "",
+        "        self.readiness.drain()\n",
+        "        pass\n",
         "test_server",
     ),
     guard(
@@ -354,7 +354,7 @@ GUARDS = [
     ),
     guard(
         "listening only when ready",
-        "serving/server.py",
+        "serving/ports.py",
         "            allow_reuse(listener, False)\n            return listener",
         "            allow_reuse(listener, False)\n            listener.listen()\n"
         "            return listener",

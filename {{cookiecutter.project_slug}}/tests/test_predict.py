@@ -2,10 +2,12 @@
 
 import random
 
+import jsonschema_rs  # comes with schemathesis
 from fastapi.testclient import TestClient
 
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
 from {{ cookiecutter.__package_name }}.schema.answers import agree
+from {{ cookiecutter.__package_name }}.schema.violations import pointer
 
 
 def test_golden_examples_get_their_recorded_predictions(
@@ -53,12 +55,42 @@ def test_an_array_means_the_columns_in_signature_order(
     assert by_place.json() == by_name.json()
 
 
-def test_a_missing_column_is_refused_by_name(client: TestClient, manifest: Manifest) -> None:
+def test_what_does_not_fit_a_column_is_refused_by_its_name(
+    client: TestClient, manifest: Manifest
+) -> None:
+    row = manifest.examples[0].input
+    for column in manifest.signature.inputs[:20]:
+        missing = {name: cell for name, cell in row.items() if name != column.name}
+        for instance in (missing, row | {column.name: [1]}):
+            response = client.post("/predict", json={"instances": [instance]})
+            assert response.status_code == 422
+            (error,) = response.json()["errors"]
+            assert error["pointer"] == pointer(("instances", 0, column.name))
+
+
+def test_a_column_may_be_null_if_its_signature_says_so(
+    client: TestClient, manifest: Manifest
+) -> None:
+    row = manifest.examples[0].input
+    for column in manifest.signature.inputs[:20]:
+        response = client.post("/predict", json={"instances": [row | {column.name: None}]})
+        assert response.status_code == (200 if column.nullable else 422), response.text
+
+
+def test_the_openapi_document_describes_the_model(client: TestClient, manifest: Manifest) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = {
+        name: jsonschema_rs.Draft202012Validator(document["components"]["schemas"][name])
+        for name in ("Instances", "Predictions")
+    }
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    for example in body["examples"].values():
+        schemas["Instances"].validate(example["value"])
+        answer = client.post("/predict", json=example["value"]).json()
+        schemas["Predictions"].validate(answer)
     row = dict(manifest.examples[0].input)
-    name, _ = row.popitem()
-    response = client.post("/predict", json={"instances": [row]})
-    assert response.status_code == 422
-    assert [error["pointer"] for error in response.json()["errors"]] == [f"/instances/0/{name}"]
+    row.popitem()
+    assert not schemas["Instances"].is_valid({"instances": [row]})
 
 
 def test_the_service_is_ready(client: TestClient) -> None:

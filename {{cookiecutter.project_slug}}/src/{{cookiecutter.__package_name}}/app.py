@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from .api import health, predict
 from .api.keys import RequireKey, probes
@@ -12,7 +13,7 @@ from .api.problems import install_problems, unexpected
 from .api.protocol import find_protocols
 from .artifact.load import LoadedModel, load_model
 from .distribution import distribution
-from .serving.model import Model
+from .serving.model import warm_model
 from .serving.readiness import Readiness
 from .settings import Settings, load_settings
 from .telemetry.metrics import Metrics
@@ -30,15 +31,14 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = model or load_model(settings.model_dir, settings.max_model_bytes)
-        served = Model(loaded, settings, app.state.metrics)
-        try:
-            await served.warm_up()
-            app.state.model = served
-            app.state.readiness.ready()
-            yield
-        finally:
-            served.close()
+        app.state.model = await warm_model(
+            model or load_model(settings.model_dir, settings.max_model_bytes),
+            settings,
+            app.state.metrics,
+        )
+        app.state.readiness.ready()
+        yield
+        app.state.model.close()  # by now perhaps another: see serving/reload.py
 
     about = distribution()
     app = FastAPI(
@@ -62,6 +62,7 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
         metrics=app.state.metrics,
         access_log=settings.access_log,
         refuse=unexpected,
+        pages=frozenset(page.path for page in app.routes if isinstance(page, Route)),
     )
     # The hot route stands first and on the application itself: each search costs every request.
     app.router.routes[:0] = predict.router.routes

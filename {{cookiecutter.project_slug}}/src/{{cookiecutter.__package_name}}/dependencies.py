@@ -35,9 +35,7 @@ async def get_rows(request: Request, model: ModelDep, settings: SettingsDep) -> 
     headers = fields(request.scope["headers"])
     timeout = client_timeout(headers)
     check_json(headers)
-    body = await read_body(
-        headers, request.stream(), settings.max_body_bytes, settings.body_timeout
-    )
+    body = await read_body(headers, request.stream(), settings.max_body_bytes)
     return model.parser.parse(body, timeout)
 
 

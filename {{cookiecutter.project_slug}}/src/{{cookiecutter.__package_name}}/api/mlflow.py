@@ -61,9 +61,7 @@ async def get_scored_rows(request: Request, model: ModelDep, settings: SettingsD
     if headers.get(b"content-encoding", b"identity").lower() not in {b"identity", b""}:
         raise UnsupportedMediaType("Send the body without Content-Encoding.")
     kind = _content_type(headers.get(b"content-type", b""))
-    body = await read_body(
-        headers, request.stream(), settings.max_body_bytes, settings.body_timeout
-    )
+    body = await read_body(headers, request.stream(), settings.max_body_bytes)
     signature = model.manifest.signature
     if kind == b"text/csv":
         try:

@@ -64,7 +64,7 @@ async def get_inference(
     waits = client_timeout(headers)
     length = _header_length(headers.get(HEADER_LENGTH.lower().encode()))
     limit = settings.max_body_bytes
-    body = await read_body(headers, request.stream(), limit, settings.body_timeout)
+    body = await read_body(headers, request.stream(), limit)
     body = expand(body, headers.get(b"content-encoding", b""), limit)
     asked = read_request(body, length, model.adapter(Tensors))
     if waits is not None and (asked.timeout or waits) >= waits:

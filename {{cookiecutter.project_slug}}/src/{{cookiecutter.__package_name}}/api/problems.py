@@ -37,12 +37,7 @@ def install_problems(app: FastAPI) -> None:
 
 def problem(error: RequestError, request_id: str = "") -> Response:
     """The answer to `error`. request_id: told to the client where the fault is ours."""
-    document: dict[str, Any] = {
-        "type": f"urn:problem-type:serving:{error.kind}",
-        "title": error.title,
-        "status": error.status,
-        "detail": _text(error.detail),
-    }
+    document = error.document() | {"detail": _text(error.detail)}
     if error.status == SERVER_FAULT:
         document["id"] = request_id
     errors = [
@@ -89,6 +84,8 @@ async def _answer_request_error(request: Request, error: Exception) -> Response:
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    if isinstance(error.__cause__, RequestError):  # FastAPI failed to read a body, because of it
+        return _answer(request, error.__cause__)
     headers = dict(error.headers or {})
     if error.status_code in _BODILESS:
         return Response(status_code=error.status_code, headers=headers)

@@ -62,9 +62,7 @@ async def get_instances(request: Request, model: ModelDep, settings: SettingsDep
     headers = fields(request.scope["headers"])
     timeout = client_timeout(headers)
     check_json(headers)
-    body = await read_body(
-        headers, request.stream(), settings.max_body_bytes, settings.body_timeout
-    )
+    body = await read_body(headers, request.stream(), settings.max_body_bytes)
     document = model.parser.decode(body)
     if isinstance(document, dict) and document.pop("parameters", None) not in (None, {}):
         known = [FieldError("/parameters", "is not known")]

@@ -1,7 +1,9 @@
 """The model as handlers know it: batched, bounded, and able to say who it is."""
 
 import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle, islice
 from typing import Any, TypeVar
 
@@ -46,7 +48,9 @@ class Model:
             ),
             metrics,
         )
-        metrics.model_loaded(manifest.name, manifest.version, loaded.seconds)
+        self._announce = partial(
+            metrics.model_loaded, manifest.name, manifest.version, loaded.seconds
+        )
 
     @property
     def description(self) -> dict[str, Any]:
@@ -94,12 +98,28 @@ class Model:
             seconds = min([await self._timed(full) for _ in range(3)])
             if seconds <= self._inline_seconds:
                 self._batcher.inline_seconds = self._inline_seconds
+        self._announce()
 
     async def _timed(self, rows: Rows) -> float:
         started = time.perf_counter()
         await self.predict(rows)
         return time.perf_counter() - started
 
+    def retire(self) -> None:
+        """End the prediction threads when the last request that holds this model lets it go."""
+        weakref.finalize(self, self._threads.end)
+
     def close(self) -> None:
-        """End the prediction threads after the work they have."""
+        """End the prediction threads after the work they have, as far as that is quick."""
         self._threads.close()
+
+
+async def warm_model(loaded: LoadedModel, settings: Settings, metrics: Metrics) -> Model:
+    """A model that has been asked before the first caller asks. Raises what `warm_up` raises."""
+    model = Model(loaded, settings, metrics)
+    try:
+        await model.warm_up()
+    except BaseException:
+        model.close()
+        raise
+    return model

@@ -23,7 +23,11 @@ def settle(model: Any, *, names: bool = False) -> None:
             for name, value in (("n_jobs", 1), ("verbose", 0)):
                 if name in state:
                     setattr(part, name, value)
-        if names or not type(part).__module__.startswith("sklearn."):
+        if names:
+            continue
+        if "_fitted_with_feature_names" in state:  # LightGBM's own way to have names
+            part._fitted_with_feature_names = False
+        if not type(part).__module__.startswith("sklearn."):
             continue  # a class of transformers.py may well use its names
         if isinstance(part, ColumnTransformer) and "feature_names_in_" in state:
             part.transformers_ = _by_position(part)
