@@ -726,6 +726,13 @@ GUARDS = [
         "_PROBES",
         "test_open_inference",
     ),
+    guard(
+        "protocol in the metrics",
+        "app.py",
+        "app.state.metrics.protocols.update(dict.fromkeys(protocol.templates, protocol.name))",
+        "pass",
+        "test_open_inference",
+    ),
     # MLflow, SageMaker, Vertex AI.
     guard(
         "exactly one of four keys",

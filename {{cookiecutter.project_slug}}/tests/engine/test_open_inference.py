@@ -27,6 +27,7 @@ from {{ cookiecutter.__package_name }}.schema.tensors import Tensors
 from {{ cookiecutter.__package_name }}.settings import Settings
 
 from .models import with_predict
+from .service import samples
 
 LENGTH = "Inference-Header-Content-Length"
 FLOATS = Signature(
@@ -200,6 +201,23 @@ def test_probes_need_no_key_and_all_else_does(
         error(client.get(path), 401)
         headers = {"Authorization": f"Bearer {key}"}
         assert client.post(f"{path}/infer", json=asked, headers=headers).status_code == 200
+
+
+def test_requests_are_counted_under_the_protocols_name(
+    client: TestClient, path: str, asked: dict[str, Any]
+) -> None:
+    client.post(f"{path}/infer", json=asked)
+    client.post(f"{path}/infer", content=b"{")
+    found = samples(client.get("/metrics").text)
+    route = "/v2/models/{model}/infer"
+    assert found["serving_requests_total", "open-inference", route, "2xx"] == 1
+    assert found["serving_requests_total", "open-inference", route, "4xx"] == 1
+    (counted,) = client.get(f"{path}/stats").json()["model_stats"]
+    assert counted["inference_stats"]["success"]["count"] == 1
+    assert counted["inference_stats"]["success"]["ns"] > 0
+    assert counted["inference_stats"]["fail"]["count"] == 1
+    assert counted["execution_count"] == counted["inference_stats"]["compute_infer"]["count"] > 0
+    assert counted["inference_count"] >= len(asked["inputs"][0]["data"])
 
 
 @pytest.fixture
@@ -378,6 +396,8 @@ def sized(size: Any, shape: list[int] | None = None, datatype: str = "FP64") -> 
         ({"inputs": [tensor([1], [1], name="a"), tensor([1], [1], name="a")]}, None),
         ({"inputs": [tensor([1], [1], name="a"), tensor([1], [1], name="c")]}, None),
         ({"inputs": [tensor([1], [1], name="a"), tensor([1, 2], [2], name="b")]}, None),
+        ({"inputs": [tensor([1], [1], name=name) for name in "abc"]}, None),
+        ({"inputs": [tensor([1], [1], name=name) for name in "abb"]}, None),
         # Raw bytes.
         ({"inputs": [sized(32)]}, None),
         ({"inputs": [sized(32)]}, A[:-1]),

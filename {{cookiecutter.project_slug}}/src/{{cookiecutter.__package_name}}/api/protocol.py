@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 
 from ..errors import InvalidInput, InvalidJSON, RequestError, Unavailable
 
@@ -45,6 +46,16 @@ class Protocol:
     probes: frozenset[str]
     describe: Callable[[str, Schema, Any], dict[int, str]]
     error: Schema
+
+    @property
+    def name(self) -> str:
+        """What metrics call it: the tag of its routes."""
+        return str(self.router.tags[0])
+
+    @property
+    def templates(self) -> list[str]:
+        """The paths of its routes."""
+        return [route.path for route in self.router.routes if isinstance(route, APIRoute)]
 
     def owns(self, path: str) -> bool:
         """Whether errors at `path` are in the form of this protocol."""
