@@ -12,18 +12,22 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from {{ cookiecutter.__package_name }}.app import create_app
 from {{ cookiecutter.__package_name }}.artifact.load import Batch, LoadedModel
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+from {{ cookiecutter.__package_name }}.dependencies import get_model
 from {{ cookiecutter.__package_name }}.errors import InvalidInput, InvalidJSON
 from {{ cookiecutter.__package_name }}.schema.answers import Outputs
 from {{ cookiecutter.__package_name }}.schema.datatypes import to_bytes
 from {{ cookiecutter.__package_name }}.schema.inference import read_request, write_answer
+from {{ cookiecutter.__package_name }}.schema.requests import Rows, joined
 from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
 from {{ cookiecutter.__package_name }}.schema.tensors import Tensors
+from {{ cookiecutter.__package_name }}.serving.model import Model
 from {{ cookiecutter.__package_name }}.settings import Settings
 
 from .models import with_predict
@@ -218,6 +222,33 @@ def test_requests_are_counted_under_the_protocols_name(
     assert counted["inference_stats"]["fail"]["count"] == 1
     assert counted["execution_count"] == counted["inference_stats"]["compute_infer"]["count"] > 0
     assert counted["inference_count"] >= len(asked["inputs"][0]["data"])
+
+
+def test_overriding_get_model_replaces_the_model_here_too(
+    app: FastAPI, settings: Settings, loaded: LoadedModel, path: str
+) -> None:
+    renamed = loaded.manifest.model_copy(update={"name": "other"})
+    with TestClient(app) as client:
+        example = client.get("/openapi.json").json()["paths"]["/v2/models/{model}/infer"]["post"]
+        content = example["requestBody"]["content"]["application/json"]
+        asked = content["examples"]["One row"]["value"]
+        other = Model(LoadedModel(renamed, loaded.predict, 0.0), settings, app.state.metrics)
+        app.dependency_overrides[get_model] = lambda: other
+        answer = client.post("/v2/models/other/infer", json=asked)
+        assert answer.json()["model_name"] == "other", answer.text
+        error(client.post(f"{path}/infer", json=asked), 404)
+        app.dependency_overrides.clear()
+        assert client.post(f"{path}/infer", json=asked).status_code == 200
+        other.close()
+
+
+def test_rows_of_both_kinds_may_share_a_batch() -> None:
+    lists, array = Rows([[1.0, None], [2.0, 3.0]]), Rows(np.array([[4.0, NAN]]))
+    assert joined([array]) is array.values
+    assert isinstance(joined([array, array]), np.ndarray)
+    for parts in ([lists, array], [array, lists], [array, array], [lists]):
+        expected = np.concatenate([np.array(part.values, dtype=np.float64) for part in parts])
+        assert np.array_equal(np.asarray(joined(parts), dtype=np.float64), expected, equal_nan=True)
 
 
 @pytest.fixture
