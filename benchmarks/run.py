@@ -2,6 +2,7 @@
 
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
+    make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
     make bench ARGS=--knobs           with other settings than the defaults
     make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
@@ -28,6 +29,7 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 import workers
+from large import measure_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
 from servers import (
@@ -60,6 +62,10 @@ def main() -> None:
             measure_workers(arguments, Path(scratch), work)
             return
         service, packaged = prepare(Path(scratch), work, arguments.models)
+        if arguments.large:
+            cores = SERVER_CORE, LOAD_CORE
+            measure_large(arguments, work, service, packaged, Path(scratch), cores)
+            return
         measured = {}
         for model in arguments.models:
             peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if arguments.peers else [])]
@@ -80,6 +86,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
+    parser.add_argument("--large", action="store_true", help="measure large requests instead")
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
     parser.add_argument("--workers", action="store_true", help="measure workers instead")
     parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
