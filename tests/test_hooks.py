@@ -158,7 +158,7 @@ def test_what_was_not_chosen_is_removed_and_nothing_else(
             or (path.startswith(".github/") and ci != "github")
             or (path == ".github/workflows/container.yml" and deployment != "container")
             or (path == ".gitlab-ci.yml" and ci != "gitlab")
-            or (path == "azureml.yml" and "all-container" != f"{protocols}-{deployment}")
+            or (path == "azureml.yml" and f"{protocols}-{deployment}" != "all-container")
             or (any(name in path for name in OPEN_INFERENCE) and protocols == "none")
             or (any(name in path for name in CLOUD) and protocols != "all")
         ):

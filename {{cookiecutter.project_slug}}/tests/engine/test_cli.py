@@ -4,10 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import pytest
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
 from {{ cookiecutter.__package_name }}.cli import main
+from {{ cookiecutter.__package_name }}.packaging.package import package
 from {{ cookiecutter.__package_name }}.schema.answers import agree
 from {{ cookiecutter.__package_name }}.settings import Settings
 
@@ -65,6 +70,23 @@ def test_predict_answers_every_row_of_a_file(
     tolerance = loaded.manifest.tolerance
     for example, prediction in zip(loaded.manifest.examples, found, strict=True):
         assert agree(example.output, prediction, tolerance.relative, tolerance.absolute)
+
+
+def test_predict_reads_a_table_as_the_signature_has_it(
+    run: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """What looks like a number is text where the model takes text."""
+    texts = ["01 good", "02", "1.5", ""]
+    model = make_pipeline(HashingVectorizer(), LogisticRegression())
+    joblib.dump(model.fit(texts, [0, 1, 0, 1]), tmp_path / "model.joblib")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\n" + "\n".join(f'"{text}"' for text in texts), encoding="utf-8")
+    examples = json.dumps([{"text": text} for text in texts])
+    package(tmp_path / "model.joblib", examples, tmp_path / "model", name="t", version="1")
+    ended = run("predict", str(rows), "--model-dir", str(tmp_path / "model"))
+    assert (ended.code, ended.err) == (0, "")
+    labels = [json.loads(line)["label"] for line in ended.out.splitlines()]
+    assert labels == model.predict(texts).tolist()
 
 
 def test_predict_names_what_does_not_fit(

@@ -6,25 +6,32 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from {{ cookiecutter.__package_name }}.app import create_app
 from {{ cookiecutter.__package_name }}.artifact.load import Batch, LoadedModel
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+from {{ cookiecutter.__package_name }}.dependencies import get_model
 from {{ cookiecutter.__package_name }}.errors import InvalidInput, InvalidJSON
 from {{ cookiecutter.__package_name }}.schema.answers import Outputs
 from {{ cookiecutter.__package_name }}.schema.datatypes import to_bytes
 from {{ cookiecutter.__package_name }}.schema.inference import read_request, write_answer
+from {{ cookiecutter.__package_name }}.schema.requests import Rows, joined
 from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
 from {{ cookiecutter.__package_name }}.schema.tensors import Tensors
+from {{ cookiecutter.__package_name }}.serving.model import Model
 from {{ cookiecutter.__package_name }}.settings import Settings
 
 from .models import with_predict
+from .service import samples
 
 LENGTH = "Inference-Header-Content-Length"
 FLOATS = Signature(
@@ -190,6 +197,66 @@ def test_every_error_below_v2_has_the_one_form(
     assert client.get("/v2/health/live").status_code == 200
 
 
+def test_probes_need_no_key_and_all_else_does(
+    model_dir: Path, loaded: LoadedModel, path: str, asked: dict[str, Any]
+) -> None:
+    key = "0123456789abcdef"
+    settings = Settings(model_dir=model_dir, api_keys=(SecretStr(key),))
+    with TestClient(create_app(settings, loaded)) as client:
+        for probe in ("/v2/health/live", "/v2/health/ready"):
+            assert client.get(probe).status_code == 200
+        refused = client.post(f"{path}/infer", json=asked)
+        assert "key" in error(refused, 401)
+        assert refused.headers["www-authenticate"] == "Bearer"
+        error(client.get(path), 401)
+        headers = {"Authorization": f"Bearer {key}"}
+        assert client.post(f"{path}/infer", json=asked, headers=headers).status_code == 200
+
+
+def test_requests_are_counted_under_the_protocols_name(
+    client: TestClient, path: str, asked: dict[str, Any]
+) -> None:
+    client.post(f"{path}/infer", json=asked)
+    client.post(f"{path}/infer", content=b"{")
+    found = samples(client.get("/metrics").text)
+    route = "/v2/models/{model}/infer"
+    assert found["serving_requests_total", "open-inference", route, "2xx"] == 1
+    assert found["serving_requests_total", "open-inference", route, "4xx"] == 1
+    (counted,) = client.get(f"{path}/stats").json()["model_stats"]
+    assert counted["inference_stats"]["success"]["count"] == 1
+    assert counted["inference_stats"]["success"]["ns"] > 0
+    assert counted["inference_stats"]["fail"]["count"] == 1
+    assert counted["execution_count"] == counted["inference_stats"]["compute_infer"]["count"] > 0
+    assert counted["inference_count"] >= len(asked["inputs"][0]["data"])
+
+
+def test_overriding_get_model_replaces_the_model_here_too(
+    app: FastAPI, settings: Settings, loaded: LoadedModel, path: str
+) -> None:
+    renamed = loaded.manifest.model_copy(update={"name": "other"})
+    with TestClient(app) as client:
+        example = client.get("/openapi.json").json()["paths"]["/v2/models/{model}/infer"]["post"]
+        content = example["requestBody"]["content"]["application/json"]
+        asked = content["examples"]["One row"]["value"]
+        other = Model(LoadedModel(renamed, loaded.predict, 0.0), settings, app.state.metrics)
+        app.dependency_overrides[get_model] = lambda: other
+        answer = client.post("/v2/models/other/infer", json=asked)
+        assert answer.json()["model_name"] == "other", answer.text
+        error(client.post(f"{path}/infer", json=asked), 404)
+        app.dependency_overrides.clear()
+        assert client.post(f"{path}/infer", json=asked).status_code == 200
+        other.close()
+
+
+def test_rows_of_both_kinds_may_share_a_batch() -> None:
+    lists, array = Rows([[1.0, None], [2.0, 3.0]]), Rows(np.array([[4.0, NAN]]))
+    assert joined([array]) is array.values
+    assert isinstance(joined([array, array]), np.ndarray)
+    for parts in ([lists, array], [array, lists], [array, array], [lists]):
+        expected = np.concatenate([np.array(part.values, dtype=np.float64) for part in parts])
+        assert np.array_equal(np.asarray(joined(parts), dtype=np.float64), expected, equal_nan=True)
+
+
 @pytest.fixture
 def slow(settings: Settings, loaded: LoadedModel) -> Iterator[tuple[TestClient, threading.Event]]:
     """A service that predicts while the event is set, and fails on request of nobody."""
@@ -337,6 +404,8 @@ def sized(size: Any, shape: list[int] | None = None, datatype: str = "FP64") -> 
         ({"inputs": [tensor([1, 2, 3], [1, 3])]}, None),
         ({"inputs": [tensor([1, 2, 3], [2, 2])]}, None),
         ({"inputs": [tensor([[1, 2], [3]], [2, 2])]}, None),
+        ({"inputs": [tensor([[1, 2, 3], [4]], [2, 2])]}, None),
+        ({"inputs": [tensor([[1, 2], 3, 4], [3, 2])]}, None),
         ({"inputs": [tensor([[1, 2]], [2, 2])]}, None),
         ({"inputs": [tensor([[1], [2]], [1, 2])]}, None),
         ({"inputs": [tensor([[[1], [2]]], [1, 2])]}, None),
@@ -364,6 +433,8 @@ def sized(size: Any, shape: list[int] | None = None, datatype: str = "FP64") -> 
         ({"inputs": [tensor([1], [1], name="a"), tensor([1], [1], name="a")]}, None),
         ({"inputs": [tensor([1], [1], name="a"), tensor([1], [1], name="c")]}, None),
         ({"inputs": [tensor([1], [1], name="a"), tensor([1, 2], [2], name="b")]}, None),
+        ({"inputs": [tensor([1], [1], name=name) for name in "abc"]}, None),
+        ({"inputs": [tensor([1], [1], name=name) for name in "abb"]}, None),
         # Raw bytes.
         ({"inputs": [sized(32)]}, None),
         ({"inputs": [sized(32)]}, A[:-1]),

@@ -25,7 +25,7 @@ from ..artifact.manifest import (
     Source,
     Tolerance,
 )
-from ..artifact.refusals import Refusal
+from ..artifact.refusals import Refusal, reason
 from ..artifact.runtimes import scikit_learn
 from ..artifact.runtimes.estimator import Estimator
 from ..artifact.threads import limit_threads
@@ -171,7 +171,11 @@ def _served(owner: Owner, loaded: Any, draft: Signature, rows: Rows) -> Served:
     own = {}
     for number in {*_spread(len(rows), MOST_ROWS), *_spread(len(rows), GOLDEN_EXAMPLES)}:
         own[number] = owner.answer(number, signature)
-        (answer,) = answers(served([rows[number]]))
+        try:
+            (answer,) = answers(served([rows[number]]))
+        except Exception as error:  # whatever the model raises
+            text = f"served, the model fails on example row {number} ({reason(error)})."
+            raise NotPackaged(text) from error
         if not agree(own[number], answer, tolerance.relative, tolerance.absolute):
             raise NotPackaged(f"served, the model answers example row {number} differently.")
     return Served(served, signature, rows, own)

@@ -85,6 +85,8 @@ class Tensors:
             self._check_size(first.shape[0])
             _check_datatype(first, _NUMBERS)
             matrix = np.asarray(first.values, dtype=np.float64).reshape(first.shape)
+            # Checking numbers that are not where a processor wants them takes longer than a copy.
+            matrix = np.require(matrix, requirements=["ALIGNED"])
             columns: list[Values] = list(matrix.T)
         else:
             columns = [tensor.values for tensor in self._by_name(tensors)]

@@ -68,7 +68,9 @@ class ForkedCrew(Crew):
             if predecessor is not None:
                 os.close(predecessor._orders)
             try:
-                load_and_fork(settings, import_app, board, crew.number, listeners, files, supervisor)
+                load_and_fork(
+                    settings, import_app, board, crew.number, listeners, files, supervisor
+                )
             except ServiceExit as error:
                 if predecessor is None:
                     raise

@@ -14,7 +14,7 @@ from ..errors import CrashLoop, ServiceExit, StartupError
 from ..settings import Settings
 from .bell import Bell
 from .board import Order
-from .crew import ORDERS, Crew, ImportApp, Member
+from .crew import Crew, ImportApp, Member
 from .ports import url
 from .watch import Watch
 

@@ -20,7 +20,7 @@ def batches(signature: Signature) -> Callable[[Values], Any]:
     if signature.layout == "text":
         return lambda rows: [row[0] for row in rows]
     if signature.layout == "array":
-        return lambda rows: np.array(rows, dtype=np.float64)
+        return lambda rows: np.asarray(rows, dtype=np.float64)
     try:
         pandas: Any = import_module("pandas")
     except ImportError:

@@ -94,6 +94,8 @@ class Estimator:
         return np.asarray(self._own(method, batch), dtype=np.float64)
 
     def _own(self, method: str, batch: Batch) -> Any:
+        if isinstance(batch, np.ndarray):  # of a request's bytes: anywhere, and not to be written
+            batch = np.require(batch, requirements=["ALIGNED", "WRITEABLE"])
         with heard_warnings():
             return getattr(self._estimator, method)(batch)
 
