@@ -139,9 +139,9 @@ class SharedCounts:
         self.left_behind = place.snapshot()
 
     def snapshots(self) -> Iterator[tuple[bytes, bool]]:
-        """What each place has published, and whether its worker lives."""
+        """What each place has published, and whether the worker that did is still there."""
         for place in self._board.places:
-            yield place.snapshot(), place.state != State.EMPTY
+            yield place.snapshot(), place.state in {State.READY, State.DRAINING}
 
     def of_the_service(self) -> dict[str, list[float]]:
         """What the supervisor counted, by the names of the metrics."""

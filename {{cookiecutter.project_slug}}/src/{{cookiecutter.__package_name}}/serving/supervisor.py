@@ -191,7 +191,7 @@ class Supervisor:
             if crew.gone():
                 self._leaving.remove(crew)
                 crew.close()
-                if self._serving and not self._leaving:
+                if self._serving and crew.generation < self._serving.generation:
                     self._serving.tell_memory()
             elif crew.overdue():
                 logger.warning("work that did not end in time is cut")
