@@ -149,10 +149,8 @@ class Service:
 
     def memory(self) -> int:
         """Bytes of all processes, shared ones counted once."""
-        return sum(
-            int(re.search(r"^Pss: +(\d+)", read(f"/proc/{pid}/smaps_rollup"), re.M)[1]) * 1024
-            for pid in self.group()
-        )
+        rollups = "".join(read(f"/proc/{pid}/smaps_rollup") for pid in self.group())
+        return 1024 * sum(map(int, re.findall(r"^Pss: +(\d+)", rollups, re.M)))
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body, by a connection of its own."""
