@@ -43,9 +43,10 @@ RESERVED = {
     "a name that the project uses": """activate annotated_types anyio build certifi click conftest
     coverage deactivate dist fastapi h11 hatchling httptools httpx httpx2 hypothesis idna joblib
     lightgbm model mypy numpy onnx onnxruntime orjson packaging pandas pip pre_commit
-    prometheus_client pyarrow pydantic pydantic_core pydantic_settings pytest python python3 requests
-    ruff schemathesis scikit_learn scipy setuptools skl2onnx sklearn skops src starlette test tests
-    threadpoolctl types_requests typing_extensions urllib3 uv uvicorn uvloop wheel xgboost""",
+    prometheus_client pyarrow pydantic pydantic_core pydantic_settings pytest python python3
+    requests ruff schemathesis scikit_learn scipy setuptools skl2onnx sklearn skops src starlette
+    test tests threadpoolctl types_requests typing_extensions urllib3 uv uvicorn uvloop wheel
+    xgboost xgboost_cpu""",
     "a device of Windows": " ".join(["con prn aux nul", *(f"com{i} lpt{i}" for i in range(10))]),
 }
 JINJA = re.compile("[{][%#{]")
