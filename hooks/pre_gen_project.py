@@ -38,8 +38,7 @@ RESERVED = {
     "a Python keyword": " ".join([*keyword.kwlist, *keyword.softkwlist, "case match type"]),
     "a module of Python": """aifc annotationlib asynchat asyncore audioop cgi cgitb chunk crypt
     compression distutils imghdr imp lib2to3 mailcap msilib nis nntplib ossaudiodev pipes smtpd
-    sndhdr spwd sunau telnetlib tomllib uu xdrlib """
-    + " ".join(sys.stdlib_module_names),
+    sndhdr spwd sunau telnetlib tomllib uu xdrlib """ + " ".join(sys.stdlib_module_names),
     "a name that the project uses": """activate annotated_types anyio build certifi click conftest
     coverage deactivate dist fastapi h11 hatchling httptools httpx httpx2 hypothesis idna joblib
     lightgbm model mypy numpy onnx onnxruntime orjson packaging pandas pip pre_commit
