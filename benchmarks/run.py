@@ -2,6 +2,9 @@
 
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
+    make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
+    make bench ARGS=--knobs           with other settings than the defaults
+    make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
     make bench ARGS='--rounds 1 --models logreg --connections 32'
 
@@ -25,9 +28,23 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
+import workers
+from large import measure_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
-from servers import ALWAYS, HERE, MIXED, OTHERS, PORT, Server, configure_mlserver, install, uv
+from servers import (
+    ALWAYS,
+    HERE,
+    KNOBS,
+    MIXED,
+    OTHERS,
+    PORT,
+    Server,
+    configure_mlserver,
+    install,
+    turned,
+    uv,
+)
 
 ROOT = HERE.parent
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -41,36 +58,52 @@ def main() -> None:
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
+        if arguments.workers:
+            measure_workers(arguments, Path(scratch), work)
+            return
         service, packaged = prepare(Path(scratch), work, arguments.models)
+        if arguments.large:
+            cores = SERVER_CORE, LOAD_CORE
+            measure_large(arguments, work, service, packaged, Path(scratch), cores)
+            return
         measured = {}
         for model in arguments.models:
             peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if arguments.peers else [])]
             servers = [service, *peers]
+            if arguments.knobs:
+                servers = [service, *(turned(service, knob) for knob in KNOBS)]
             if arguments.only:
                 servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
             measured[model] = rounds(
                 arguments, work, servers, model, packaged[model], Path(scratch)
             )
     if arguments.write:
-        write_report(HERE / "results.md", measured, arguments)
-        write_plot(HERE / "results.svg", measured)
+        name = "knobs" if arguments.knobs else "results"
+        write_report(HERE / f"{name}.md", measured, arguments)
+        write_plot(HERE / f"{name}.svg", measured)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
+    parser.add_argument("--large", action="store_true", help="measure large requests instead")
+    parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
+    parser.add_argument("--workers", action="store_true", help="measure workers instead")
+    parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
     parser.add_argument("--only", help="names of peers, separated by commas")
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32, 128])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--write", action="store_true", help="write results.md and results.svg")
+    parser.add_argument("--write", action="store_true", help="write a table and a plot")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--work", type=Path, default=cache / "cookiecutter-model-serving-bench")
     return parser.parse_args()
 
 
-def prepare(scratch: Path, work: Path, models: list[str]) -> tuple[Server, dict[str, Path]]:
+def prepare(
+    scratch: Path, work: Path, models: list[str], trees: int = 0
+) -> tuple[Server, dict[str, Path]]:
     """Render and install the service; fit the models; package them as users do."""
     project = Path(
         cookiecutter(
@@ -82,21 +115,35 @@ def prepare(scratch: Path, work: Path, models: list[str]) -> tuple[Server, dict[
     uv("sync", "--compile-bytecode", "--no-dev", *extras, cwd=project)
     binaries = project / ".venv" / "bin"
     data = work / "models"
-    subprocess.run([binaries / "python", HERE / "models.py", data, *models], check=True)
+    fitted = ["--large", str(trees)] if trees else []
+    fitted += ["--mixed"] if "mixed" in models else []
+    subprocess.run([binaries / "python", HERE / "models.py", data, *fitted], check=True)
     packaged = {}
     for model in models:
         packaged[model] = scratch / model
-        types = {"forest": "sklearn.tree._tree.Tree", "mixed": "numpy.dtype"}
+        tree = "sklearn.tree._tree.Tree"
+        types = {"forest": tree, "large": tree, "mixed": "numpy.dtype"}
         review = ["--trust", types[model]] if model in types else []
         subprocess.run(
             [binaries / project.name, "model", "package", data / f"{model}.joblib", *review]
             + ["--examples", data / rows_of(model, "csv"), "--model-dir", packaged[model]],
             check=True,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "SERVING_MAX_MODEL_BYTES": str(workers.LARGEST)},
         )
     command = f"{binaries / project.name} serve --port {PORT}"
     variables = {"SERVING_ACCESS_LOG": "false"}
     return Server(OURS, (), command, "/readyz", variables=variables), packaged
+
+
+def measure_workers(arguments: argparse.Namespace, scratch: Path, work: Path) -> None:
+    """Measure one, two and four workers with a forest that is worth sharing."""
+    service, packaged = prepare(scratch, work, ["large"], arguments.trees)
+    found = workers.rounds(service, arguments, work / "models", packaged["large"], scratch)
+    memories, rates = workers.ratios(found)
+    print(f"4 workers / 1: memory {memories:.2f}   2 workers / 1: requests/s {rates:.2f}")
+    if arguments.write:
+        workers.write_workers(HERE / "workers.md", found, arguments)
 
 
 def rows_of(model: str, kind: str) -> str:
@@ -125,13 +172,13 @@ def rounds(
         for server in servers:
             asked = [server.body(row, columns if model == "mixed" else None) for row in rows]
             script = write_script(scratch / "load.lua", asked)
-            binaries = "" if server.name == OURS else install(server, work)
+            binaries = install(server, work) if server.requirements else ""
             places = {"bin": binaries, "peers": HERE / "peers", "port": PORT}
             places["scratch"] = scratch / "mlserver"
             variables = {
                 **server.variables,
                 "MODEL_PATH": str(file),
-                **({"SERVING_MODEL_DIR": str(packaged)} if server.name == OURS else {}),
+                "SERVING_MODEL_DIR": str(packaged),
             }
             command = server.command.format(**places)
             log = scratch / "server.log"

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,22 @@ OTHERS = [
         open_inference=True,
     ),
 ]
+
+
+# Settings that trade something, each turned away from its default.
+KNOBS: list[dict[str, str]] = [
+    {"SERVING_INLINE_SECONDS": "0"},
+    {"SERVING_MAX_BATCH_ROWS": "1"},
+    {"SERVING_MAX_BATCH_ROWS": "32"},
+    {"SERVING_MAX_BATCH_ROWS": "1024"},
+    {"SERVING_THREADS": "2", "SERVING_INLINE_SECONDS": "0"},
+]
+
+
+def turned(service: Server, knob: dict[str, str]) -> Server:
+    """The service with other settings, and named for them."""
+    name = " ".join(f"{key.removeprefix('SERVING_').lower()}={knob[key]}" for key in knob)
+    return replace(service, name=name, variables=service.variables | knob)
 
 
 # For the model of mixed columns, which is asked by their names.

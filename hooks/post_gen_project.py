@@ -1,7 +1,6 @@
 """Removes what was not chosen, then fetches the model. Asks nothing, and does not fail without one.
 
-cookiecutter runs this in the project it has just written; an exit code other than 0 would make it
-delete that. Nothing is touched but the files of OPTIONAL, and model/ while it holds no other model.
+Touches the files of OPTIONAL, and model/ while that has no other model. An error deletes it all.
 """
 
 import sys
@@ -23,23 +22,25 @@ from pathlib import Path
 # As data: an answer pasted between quotes would be code.
 ANSWERS = json.loads({{cookiecutter | tojson | string | tojson}})
 
-# The choices that a file is for. These paths are the template's: if there was a file of that name,
-# cookiecutter has just written over it.
+# What a file is for. These are the template's: cookiecutter has just written over any other.
 OPTIONAL = {
-    "Dockerfile": {"deployment": ["container"]},
-    ".dockerignore": {"deployment": ["container"]},
-    ".github/dependabot.yml": {"ci": ["github"]},
-    ".github/workflows/ci.yml": {"ci": ["github"]},
+    **dict.fromkeys(["Dockerfile", ".dockerignore"], {"deployment": ["container"]}),
+    **dict.fromkeys([".github/dependabot.yml", ".github/workflows/ci.yml"], {"ci": ["github"]}),
     ".github/workflows/container.yml": {"ci": ["github"], "deployment": ["container"]},
     ".gitlab-ci.yml": {"ci": ["gitlab"]},
+    "azureml.yml": {"protocols": ["all"], "deployment": ["container"]},
 }
+OPEN = """+api/open_inference +api/open_inference_openapi +api/statistics +schema/datatypes
+    +schema/inference +schema/tensors +serving/encoding tests/engine/test_open_inference"""
+CLOUD = "+api/mlflow +api/vertex +schema/scoring tests/engine/test_mlflow tests/engine/test_vertex"
+for choices, names in {"open-inference all": OPEN, "all": CLOUD}.items():
+    for name in names.replace("+", f"src/{ANSWERS['__package_name']}/").split():
+        OPTIONAL[f"{name}.py"] = {"protocols": choices.split()}
 # The SHA-256 of samples/<model_runtime>/manifest.json.
 SAMPLES = {"scikit-learn": "79707f32c3d309b4418906e7990b4967d4edefec01aaf88a2882ec5e1dd19dc7"}
 ADDRESS = r"(?:[\w+]+://)?(?:[^@/]+@)?(github|gitlab)\.com(?::\d+)?[/:]([\w./-]+?)(?:\.git)?/?"
-RAW_FILES = {
-    "github": "https://raw.githubusercontent.com/{}/{}/{}",
-    "gitlab": "https://gitlab.com/{}/-/raw/{}/{}",
-}
+RAW_FILES = {"github": "https://raw.githubusercontent.com/{}/{}/{}"}
+RAW_FILES["gitlab"] = "https://gitlab.com/{}/-/raw/{}/{}"
 NETWORK_SECONDS = 10
 
 
@@ -71,10 +72,9 @@ def main():
 def prune(project):
     for path, needs in OPTIONAL.items():
         if any(ANSWERS[answer] not in choices for answer, choices in needs.items()):
-            if not (project / path).is_dir():  # that would be the user's
+            with contextlib.suppress(OSError):  # a folder is the user's, and what is left in one
                 (project / path).unlink(missing_ok=True)
-            for folder in Path(path).parents[:-1]:
-                with contextlib.suppress(OSError):  # not empty: the rest is the user's
+                for folder in Path(path).parents[:-1]:
                     (project / folder).rmdir()
 
 

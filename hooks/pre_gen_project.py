@@ -27,10 +27,10 @@ QUESTIONS = {
     "description": "Predictions of a machine-learning model over HTTP.",
     "author": "Your Name",
     "model_runtime": ["scikit-learn"],
+    "protocols": ["open-inference", "none", "all"],
     "deployment": ["container", "none"],
     "ci": ["github", "gitlab", "none"],
-    "_model_url": "",
-    "_model_sha256": "",
+    **dict.fromkeys(["_model_url", "_model_sha256"], ""),
 }
 
 # What a service cannot be called: it would be in the way of these, in a Python that it runs on.
@@ -41,11 +41,10 @@ RESERVED = {
     sndhdr spwd sunau telnetlib tomllib uu xdrlib """ + " ".join(sys.stdlib_module_names),
     "a name that the project uses": """activate annotated_types anyio build certifi click conftest
     coverage deactivate dist fastapi h11 hatchling httptools httpx httpx2 hypothesis idna joblib
-    lightgbm model mypy numpy onnx onnxruntime orjson packaging pandas pip pre_commit
-    prometheus_client pyarrow pydantic pydantic_core pydantic_settings pytest python python3
-    requests ruff schemathesis scikit_learn scipy setuptools skl2onnx sklearn skops src starlette
-    test tests threadpoolctl types_requests typing_extensions urllib3 uv uvicorn uvloop wheel
-    xgboost xgboost_cpu""",
+    lightgbm model mypy numpy orjson packaging pandas pip pre_commit pyarrow prometheus_client
+    pydantic pydantic_core pydantic_settings pytest pytest_xdist python python3 requests ruff
+    schemathesis scikit_learn scipy setuptools sklearn skops src starlette test tests threadpoolctl
+    types_requests typing_extensions urllib3 uv uvicorn uvloop wheel xdist xgboost xgboost_cpu""",
     "a device of Windows": " ".join(["con prn aux nul", *(f"com{i} lpt{i}" for i in range(10))]),
 }
 JINJA = re.compile("[{][%#{]")

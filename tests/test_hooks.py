@@ -106,6 +106,7 @@ def test_the_sample_is_pinned_for_every_runtime(post_gen):
 
 def test_what_is_optional_exists_and_is_for_choices_that_are_offered(post_gen):
     for path, needs in post_gen.OPTIONAL.items():
+        path = path.replace("iris_service", "{{cookiecutter.__package_name}}")
         assert (ROOT / PROJECT / path).is_file(), path
         for question, choices in needs.items():
             assert set(choices) < set(SETTINGS[question])
@@ -138,13 +139,17 @@ def test_a_hook_tells_an_old_python_before_it_imports_anything_else(name, tmp_pa
 
 # Pruning
 
+OPEN_INFERENCE = ("open_inference", "statistics", "datatypes", "inference", "tensors", "encoding")
+CLOUD = ("mlflow", "vertex", "scoring")
+
 
 @pytest.mark.parametrize("deployment", CHOICES["deployment"])
 @pytest.mark.parametrize("ci", CHOICES["ci"])
+@pytest.mark.parametrize("protocols", CHOICES["protocols"])
 def test_what_was_not_chosen_is_removed_and_nothing_else(
-    deployment, ci, template, tmp_path, post_gen
+    deployment, ci, protocols, template, tmp_path, post_gen
 ):
-    answers = {"deployment": deployment, "ci": ci}
+    answers = {"deployment": deployment, "ci": ci, "protocols": protocols}
     project = render(tmp_path / "out", template, hooks=False, **answers)
     expected = files(project)
     for path in list(expected):
@@ -153,6 +158,9 @@ def test_what_was_not_chosen_is_removed_and_nothing_else(
             or (path.startswith(".github/") and ci != "github")
             or (path == ".github/workflows/container.yml" and deployment != "container")
             or (path == ".gitlab-ci.yml" and ci != "gitlab")
+            or (path == "azureml.yml" and f"{protocols}-{deployment}" != "all-container")
+            or (any(name in path for name in OPEN_INFERENCE) and protocols == "none")
+            or (any(name in path for name in CLOUD) and protocols != "all")
         ):
             del expected[path]
     with patch.dict(post_gen.ANSWERS, answers):

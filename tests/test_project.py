@@ -19,7 +19,7 @@ def test_formatter_linter_and_types_have_nothing_to_say(project: Path, run_in: R
 
 
 def test_its_own_tests_pass_and_cover_it(project: Path, run_in: Run) -> None:
-    passed(run_in(project, "coverage", "run", "-m", "pytest", "-q"))
+    passed(run_in(project, "coverage", "run", "-m", "pytest", "-q", "--numprocesses=0"))
     passed(run_in(project, "coverage", "report", "--fail-under=85"))
 
 

@@ -34,7 +34,7 @@ def test_a_broken_guard_is_noticed(
     assert text.count(guard.before) == 1, f"{guard.file} has changed: {guard.before!r}"
     source.write_text(text.replace(guard.before, guard.after), encoding="utf-8")
     ended = subprocess.run(
-        [environment / "pytest", "-x", "-q", "-p", "no:cacheprovider", *guard.tests],
+        [environment / "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *guard.tests],
         cwd=project,
         env=clean_environment(
             PYTHONPATH=str(project / "src"),

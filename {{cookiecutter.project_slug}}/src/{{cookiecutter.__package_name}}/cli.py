@@ -9,10 +9,11 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .artifact.threads import limit_threads_of_imports
 from .cli_model import add_model_commands, add_model_dir
@@ -57,6 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", help="address to listen on (SERVING_HOST)")
     serve.add_argument("--port", help="port to listen on (SERVING_PORT)")
+    serve.add_argument("--workers", help="processes that serve (SERVING_WORKERS)")
+    serve.add_argument(
+        "--watch",
+        action="store_true",
+        default=None,
+        help="load the model anew when its manifest changes (SERVING_WATCH)",
+    )
     add_model_dir(serve)
     serve.set_defaults(run=_serve)
 
@@ -94,18 +102,39 @@ def settings_help() -> str:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from .app import create_app
-    from .serving.server import serve
     from .telemetry.logs import configure_logs
 
-    settings = load_settings(host=given.host, port=given.port, model_dir=given.model_dir)
+    settings = load_settings(
+        host=given.host,
+        port=given.port,
+        workers=given.workers,
+        watch=given.watch,
+        model_dir=given.model_dir,
+    )
     configure_logs(settings.log_format, settings.log_level)
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        # Nothing is served yet, nothing is half-written: that was an order, and it is done.
+        signal.signal(sig, lambda *_: os._exit(0))
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is read is new enough
     try:
-        app = create_app(settings)
-        serve(app, settings, app.state.readiness)
+        if settings.workers > 1:
+            from .serving.supervisor import supervise
+
+            supervise(settings, _import_app)
+        else:
+            from .serving.server import serve
+
+            serve(_import_app()(settings), settings)
     except ServiceExit as error:
         logger.critical(str(error))
         sys.exit(error.exit_code)
+
+
+def _import_app() -> Any:
+    from .app import create_app
+
+    return create_app
 
 
 def _check(given: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from .schema.requests import Rows
-from .serving.body import client_timeout, fields, read_json
+from .serving.body import check_json, client_timeout, fields, read_body
 from .serving.model import Model
 from .settings import Settings
 
@@ -34,9 +34,8 @@ async def get_rows(request: Request, model: ModelDep, settings: SettingsDep) -> 
     """The rows of the request's body, checked against the model's signature."""
     headers = fields(request.scope["headers"])
     timeout = client_timeout(headers)
-    body = await read_json(
-        headers, request.stream(), settings.max_body_bytes, settings.body_timeout
-    )
+    check_json(headers)
+    body = await read_body(headers, request.stream(), settings.max_body_bytes)
     return model.parser.parse(body, timeout)
 
 

@@ -6,10 +6,20 @@ client gets an id. Protocols in `api/` decide how an error looks on the wire, no
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+# What is left of a refused request is not read: its connection cannot be used again.
+CLOSE = {"Connection": "close"}
 
 
 class ServiceExit(Exception):
     """Ends the process: `str()` is one line that says what is wrong and what to do."""
+
+    exit_code = 1
+
+
+class CrashLoop(ServiceExit):
+    """Workers end as soon as they start."""
 
     exit_code = 1
 
@@ -28,6 +38,10 @@ class StartupError(ServiceExit):
 
 class ModelError(StartupError):
     """The model directory does not hold a model that may be served."""
+
+
+class NarrowerSignature(ModelError):
+    """A model that was to replace another would refuse what the other accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,21 @@ class RequestError(Exception):
         self.errors = errors
         self.headers = headers or {}
 
+    def document(self) -> dict[str, Any]:
+        """What every problem document says (RFC 9457)."""
+        return {
+            "type": f"urn:problem-type:serving:{self.kind}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+
+
+class MalformedRequest(RequestError):
+    """What came is not a request of HTTP/1.1 (RFC 9112)."""
+
+    status, kind, title = 400, "malformed-request", "Malformed request"
+
 
 class InvalidJSON(RequestError):
     """The body is not JSON (RFC 8259)."""
@@ -77,16 +106,49 @@ class Unauthorized(RequestError):
     status, kind, title = 401, "unauthorized", "Unauthorized"
 
 
+class NotFound(RequestError):
+    """There is no such thing at this path."""
+
+    status, kind, title = 404, "not-found", "Not Found"
+
+
+class HeaderTimeout(RequestError):
+    """The headers did not arrive in time."""
+
+    status, kind, title = 408, "header-timeout", "Request took too long to arrive"
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """The error after so many seconds."""
+        return cls(f"The headers did not arrive within {seconds:g} seconds.", headers=CLOSE)
+
+
 class BodyTimeout(RequestError):
     """The body did not arrive in time."""
 
     status, kind, title = 408, "body-timeout", "Request took too long to arrive"
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """The error after so many seconds."""
+        return cls(f"The body did not arrive within {seconds:g} seconds.", headers=CLOSE)
 
 
 class BodyTooLarge(RequestError):
     """The body is larger than `SERVING_MAX_BODY_BYTES`."""
 
     status, kind, title = 413, "body-too-large", "Body too large"
+
+    @classmethod
+    def over(cls, most: int) -> Self:
+        """The error of a body of more than `most` bytes."""
+        return cls(f"The body is larger than {most} bytes.", headers=CLOSE)
+
+
+class URITooLong(RequestError):
+    """The URL is longer than `SERVING_MAX_URL_BYTES`."""
+
+    status, kind, title = 414, "uri-too-long", "URL too long"
 
 
 class UnsupportedMediaType(RequestError):
@@ -99,6 +161,12 @@ class InvalidInput(RequestError):
     """The body is JSON but does not fit the model's signature."""
 
     status, kind, title = 422, "invalid-input", "Input does not fit the model"
+
+
+class HeadersTooLarge(RequestError):
+    """The headers are more than `SERVING_MAX_HEADER_BYTES` or `SERVING_MAX_HEADER_FIELDS`."""
+
+    status, kind, title = 431, "headers-too-large", "Headers too large"
 
 
 class QueueFull(RequestError):

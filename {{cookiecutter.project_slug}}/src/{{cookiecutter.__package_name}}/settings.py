@@ -25,6 +25,9 @@ PREFIX = "SERVING_"
 _INJECTED = re.compile(r"SERVING_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
 
+# Names that platforms use.
+_FALLBACKS = (("AIP_HTTP_PORT", "port"), ("PORT", "port"), ("WEB_CONCURRENCY", "workers"))
+
 # What a Bearer token may consist of (RFC 6750, section 2.1).
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _SHORTEST_KEY = 16
@@ -67,7 +70,15 @@ class Settings(BaseSettings):
     """Address to listen on. Loopback exposes nothing; a container sets 0.0.0.0."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port to listen on; 0 takes a free one and logs it. Falls back to PORT."""
+    """Port to listen on; 0 takes a free one and logs it. Falls back to AIP_HTTP_PORT and PORT."""
+
+    workers: Annotated[int, Field(gt=0, le=256)] = 1
+    """Processes that serve. On Linux they share one copy of the model. One for each core that the
+    service may use; the log says what they take. Falls back to WEB_CONCURRENCY."""
+
+    hang_timeout: Annotated[float, Field(ge=1)] = 8.0
+    """Seconds for which the event loop of a worker may stand still before it is replaced. Only
+    with several workers; watch serving_worker_restarts_total."""
 
     model_dir: Path = Path("model")
     """Directory with manifest.json and the artifact, relative to the working directory."""
@@ -81,8 +92,25 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
     """Largest request body. 1 MiB holds 1,000 rows of about 100 numbers; more gets 413."""
 
+    max_url_bytes: Annotated[int, Field(gt=0)] = 8192
+    """Longest URL; a longer one gets 414."""
+
+    max_header_bytes: Annotated[int, Field(gt=0)] = 16 * 1024
+    """Most bytes of a request's URL and headers together; more get 431."""
+
+    max_header_fields: Annotated[int, Field(gt=0)] = 100
+    """Most headers of a request; more get 431."""
+
+    header_timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds for a request's headers to arrive, from its first byte; a client that is slower
+    gets 408. A connection that never begins one is closed after as long."""
+
     body_timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds for a request body to arrive; a client that is slower gets 408."""
+
+    keep_alive_timeout: Annotated[float, Field(gt=0)] = 75.0
+    """Seconds that a connection stays open without a request. Longer than in the load balancer in
+    front (60 in most), or it will send requests into connections that are just being closed."""
 
     request_timeout: Annotated[float, Field(gt=0)] = 5.0
     """Seconds from a parsed request to its answer, waiting included; later gets 504. A client may
@@ -115,6 +143,10 @@ class Settings(BaseSettings):
     """Seconds for requests in flight to finish after that. With drain_delay it should stay under
     the platform's own limit (Kubernetes: terminationGracePeriodSeconds, 30)."""
 
+    watch: bool = False
+    """Whether the model is loaded anew, as on SIGHUP, whenever its manifest.json changes: for
+    development."""
+
     api_keys: ApiKeys = None
     """Keys, separated by commas. With any, everything but /livez and /readyz needs one of them, as
     `Authorization: Bearer KEY` or `X-API-Key: KEY`; name the old and the new one while you
@@ -140,7 +172,10 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        fallbacks = {"port": os.environ["PORT"]} if os.environ.get("PORT") else {}
+        fallbacks: dict[str, str] = {}
+        for name, field in _FALLBACKS:
+            if os.environ.get(name):
+                fallbacks.setdefault(field, os.environ[name])
         return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
 
 

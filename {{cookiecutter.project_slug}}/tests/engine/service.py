@@ -8,20 +8,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
+from prometheus_client.parser import text_string_to_metric_families
 
 import {{ cookiecutter.__package_name }} as package
+
+from .children import Child
 
 PATIENCE = 60.0
 
 
 class Service:
     """`serve` on a free port: `with Service(model_dir) as service: service.get("/readyz")`."""
+
+    from_scratch = sys.platform != "linux"
+    """Whether the process imports everything itself; where it may be forked, it need not."""
 
     def __init__(self, model_dir: Path, *arguments: str, **settings: object) -> None:
         self._command = [sys.executable, "-m", package.__name__, "serve", *arguments]
@@ -36,13 +43,17 @@ class Service:
 
     def start(self) -> Self:
         """Start the process without waiting for anything."""
-        self.process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        if self.from_scratch:
+            self.process: Any = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            self.process = Child(self._command, self._environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self
@@ -90,6 +101,21 @@ class Service:
         self.process.stderr.close()
         return code
 
+    def processes(self, name: str) -> list[int]:
+        """Process ids of the children that are called so: `loader`, `worker 0`."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                if int(parent) == self.process.pid and (folder / "comm").read_text() == f"{name}\n":
+                    found.append(int(folder.name))
+        return found
+
+    def scrape(self) -> dict[tuple[str, ...], float]:
+        """The metrics, by name and values of labels, as a new connection finds them."""
+        text = httpx2.get(f"{self.url}/metrics", timeout=PATIENCE).text
+        return samples(text)
+
     def get(self, path: str, **options: Any) -> httpx2.Response:
         return self.client.get(path, **options)
 
@@ -102,6 +128,24 @@ class Service:
             self.lines.append(line.rstrip())
             self._arrived.put(line)
         self._arrived.put(None)
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """Every sample: its name, its label values by name of the label, and its value."""
+    return {
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> float:
+    """Wait until a condition holds; return how many seconds that took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < patience, "waited in vain"
+        time.sleep(0.01)
+    return time.monotonic() - started
 
 
 def environment(**variables: object) -> dict[str, str]:

@@ -152,6 +152,6 @@ def test_the_predict_route_is_lean(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(route, LeanRoute)
     steps = plan(route.dependant)
     assert steps is not None
-    assert [call.__name__ for call, _, _ in steps][-1] == "predict"
+    assert [call.__name__ for call, _ in steps][-1] == "predict"
     monkeypatch.setattr(module, "_UNSUPPORTED", ("dependencies",))
     assert plan(route.dependant) is None

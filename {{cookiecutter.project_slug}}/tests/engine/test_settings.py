@@ -15,11 +15,17 @@ def test_arguments_beat_variables_and_variables_beat_defaults(
     assert load_settings(port="1235", host=None).port == 1235
 
 
-def test_port_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PORT", "4321")
-    assert load_settings().port == 4321
-    monkeypatch.setenv("SERVING_PORT", "1234")
-    assert load_settings().port == 1234
+@pytest.mark.parametrize(
+    ("platform", "own", "field"),
+    [("PORT", "SERVING_PORT", "port"), ("WEB_CONCURRENCY", "SERVING_WORKERS", "workers")],
+)
+def test_what_platforms_set_is_a_fallback(
+    monkeypatch: pytest.MonkeyPatch, platform: str, own: str, field: str
+) -> None:
+    monkeypatch.setenv(platform, "43")
+    assert getattr(load_settings(), field) == 43
+    monkeypatch.setenv(own, "12")
+    assert getattr(load_settings(), field) == 12
 
 
 @pytest.mark.parametrize(

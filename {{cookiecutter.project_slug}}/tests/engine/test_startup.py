@@ -17,6 +17,12 @@ from .models import example_row
 from .service import PATIENCE, Service, environment, run
 
 
+class RealService(Service):
+    """Started as its owner starts it."""
+
+    from_scratch = True
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes in the file system")
 def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Path) -> None:
     """The artifact is a pipe: loading waits for as long as the test wants."""
@@ -29,7 +35,7 @@ def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    service = Service(slow, "--port", str(port)).start()
+    service = RealService(slow, "--port", str(port)).start()
     try:
         # Opening for writing returns when the service has opened the pipe: it is loading now.
         with pipe.open("wb") as writer:
@@ -58,7 +64,7 @@ def test_a_service_serves_ends_with_code_0_and_starts_again_at_once_on_its_port(
     model_dir: Path, manifest: Manifest
 ) -> None:
     """Connections that the first one closed still linger on the port."""
-    with Service(model_dir, drain_delay=0) as first:
+    with RealService(model_dir, drain_delay=0) as first:
         assert first.predict([example_row(manifest)]).status_code == 200
         assert first.stop() == 0
     assert any("stopped" in line for line in first.lines)
@@ -67,12 +73,20 @@ def test_a_service_serves_ends_with_code_0_and_starts_again_at_once_on_its_port(
         assert second.get("/livez").status_code == 200
 
 
-def test_a_port_in_use_ends_with_code_3(model_dir: Path) -> None:
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.skipif(sys.platform != "linux", reason="-"))]
+)
+def test_a_port_in_use_ends_with_code_3(model_dir: Path, workers: int) -> None:
+    """Also if its owner would share it: a second service may not take half of the requests."""
     with socket.socket() as taken:
+        if sys.platform == "linux":
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = run("serve", "--port", str(port), SERVING_MODEL_DIR=model_dir)
+        ended = run(
+            *("serve", "--port", str(port), "--workers", str(workers)), SERVING_MODEL_DIR=model_dir
+        )
     assert ended.returncode == 3
     (line,) = ended.stderr.splitlines()
     assert f"port {port}" in line

@@ -9,14 +9,14 @@ import hmac
 from collections.abc import Iterable
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import Unauthorized
-from .problems import problem
+from .problems import own_path, refuse
 
-PROBES = frozenset({"/livez", "/readyz"})
-"""Platforms send no keys with their probes, and the answers tell nothing."""
+_PROBES = frozenset({"/livez", "/readyz"})
 
 SECURITY_SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -24,15 +24,24 @@ SECURITY_SCHEMES: dict[str, Any] = {
 }
 
 
-class RequireKey:
-    """ASGI middleware. Any of `keys` opens everything, as Bearer token or as X-API-Key."""
+def probes(app: FastAPI) -> frozenset[str]:
+    """Paths that need no key: platforms probe without one, and the answers tell nothing."""
+    return _PROBES.union(*(protocol.probes for protocol in app.state.protocols))
 
-    def __init__(self, app: ASGIApp, keys: Iterable[SecretStr]) -> None:
+
+class RequireKey:
+    """ASGI middleware. Any of `keys` opens everything, as Bearer token or as X-API-Key.
+
+    probes: paths that are open to all.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Iterable[SecretStr], probes: frozenset[str]) -> None:
         self._app = app
+        self._probes = probes
         self._digests = [_digest(key.get_secret_value().encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or _is_probe(scope) or self._opens(scope["headers"]):
+        if scope["type"] == "lifespan" or self._is_probe(scope) or self._opens(scope["headers"]):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -41,7 +50,10 @@ class RequireKey:
                 "Send a key: Authorization: Bearer KEY, or X-API-Key: KEY.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-            await problem(refusal)(scope, receive, send)
+            await refuse(scope, refusal)(scope, receive, send)
+
+    def _is_probe(self, scope: Scope) -> bool:
+        return own_path(scope) in self._probes
 
     def _opens(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Compare what was given with every key, always all of them and in constant time."""
@@ -67,7 +79,3 @@ def _given(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
 def _digest(key: bytes) -> bytes:
     """Keys of one length: comparing them does not tell how long they are."""
     return hashlib.sha256(key).digest()
-
-
-def _is_probe(scope: Scope) -> bool:
-    return scope["path"].removeprefix(scope.get("root_path", "")) in PROBES

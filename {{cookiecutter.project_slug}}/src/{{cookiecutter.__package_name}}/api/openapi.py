@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 
 from ..dependencies import get_rows
 from ..schema.openapi import answer_schema, request_examples, request_schema
-from .keys import PROBES, SECURITY_SCHEMES
+from .keys import SECURITY_SCHEMES, probes
 
 Document = dict[str, Any]
 
@@ -112,8 +112,10 @@ def _complete(document: Document, app: FastAPI, model: Any) -> None:
         signature = model.manifest.signature
         schemas["Instances"] = request_schema(signature, model.max_rows)
         schemas["Predictions"] = answer_schema(signature)
+    open_paths = probes(app)
     for path, takes_rows, operation in _operations(document, app):
-        errors = {500: "A failure of ours; `id` names the log line"}
+        errors, wrong = _described_by_protocol(path, operation, app, model)
+        errors[500] = "A failure of ours; `id` names the log line"
         if takes_rows:
             errors |= _ROWS_ERRORS
             operation.setdefault("parameters", []).append(_TIMEOUT)
@@ -121,17 +123,28 @@ def _complete(document: Document, app: FastAPI, model: Any) -> None:
                 _describe_body(operation, model)
         if path == "/readyz":
             errors |= _READYZ_ERRORS
-        if app.state.settings.api_keys and path in PROBES:
+        if app.state.settings.api_keys and path in open_paths:
             operation["security"] = []
         elif app.state.settings.api_keys:
             errors[401] = "No key, or an unknown one"
-        _describe_answers(operation, errors)
+        _describe_answers(operation, errors, wrong)
     predict = document["paths"].get("/predict", {}).get("post")
     if predict and model is not None:
         predict["responses"]["200"]["content"] = _content("application/json", "Predictions")
     metrics = document["paths"].get("/metrics", {}).get("get")
     if metrics:
         metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+
+
+def _described_by_protocol(
+    path: str, operation: Document, app: FastAPI, model: Any
+) -> tuple[dict[int, str], Document]:
+    """The errors that the protocol of the path adds, and what they look like."""
+    for protocol in app.state.protocols:
+        if protocol.owns(path):
+            errors = dict(protocol.describe(path, operation, model))
+            return errors, {"application/json": {"schema": protocol.error}}
+    return {}, _content("application/problem+json", "Problem")
 
 
 def _operations(document: Document, app: FastAPI) -> Iterator[tuple[str, bool, Document]]:
@@ -156,7 +169,7 @@ def _describe_body(operation: Document, model: Any) -> None:
     operation["requestBody"] = {"required": True, "content": content}
 
 
-def _describe_answers(operation: Document, errors: dict[int, str]) -> None:
+def _describe_answers(operation: Document, errors: dict[int, str], wrong: Document) -> None:
     responses = operation["responses"]
     if "422" in responses:  # FastAPI's own, for what it reads itself
         errors = {422: "Does not fit what is expected"} | errors
@@ -165,7 +178,7 @@ def _describe_answers(operation: Document, errors: dict[int, str]) -> None:
     for status, description in sorted(errors.items()):
         responses[str(status)] = {
             "description": description,
-            "content": _content("application/problem+json", "Problem"),
+            "content": wrong,
         }
     for status, response in responses.items():
         names = ["X-Request-ID", *_HEADERS_OF_STATUS.get(status, ())]

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
 from ..schema.violations import MOST_ERRORS, pointer
@@ -36,12 +37,7 @@ def install_problems(app: FastAPI) -> None:
 
 def problem(error: RequestError, request_id: str = "") -> Response:
     """The answer to `error`. request_id: told to the client where the fault is ours."""
-    document: dict[str, Any] = {
-        "type": f"urn:problem-type:serving:{error.kind}",
-        "title": error.title,
-        "status": error.status,
-        "detail": _text(error.detail),
-    }
+    document = error.document() | {"detail": _text(error.detail)}
     if error.status == SERVER_FAULT:
         document["id"] = request_id
     errors = [
@@ -55,9 +51,30 @@ def problem(error: RequestError, request_id: str = "") -> Response:
     return Response(body, error.status, dict(error.headers), "application/problem+json")
 
 
-def unexpected(_error: Exception, request_id: str) -> Response:
+def refuse(scope: Scope, error: RequestError, request_id: str = "") -> Response:
+    """The answer to `error` in the form of the protocol that owns the path, else a problem."""
+    path = own_path(scope)
+    for protocol in scope["app"].state.protocols:
+        if protocol.owns(path):
+            answer: Response = protocol.refuse(error, request_id)
+            return answer
+    return problem(error, request_id)
+
+
+def own_path(scope: Scope) -> str:
+    """The path within this application, wherever it is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def unexpected(_error: Exception, request_id: str) -> ASGIApp:
     """The answer to an exception that nothing else handled; its text stays in the log."""
-    return problem(RequestError("Something failed that should not."), request_id)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        error = RequestError("Something failed that should not.")
+        await refuse(scope, error, request_id)(scope, receive, send)
+
+    return answer
 
 
 async def _answer_request_error(request: Request, error: Exception) -> Response:
@@ -67,6 +84,8 @@ async def _answer_request_error(request: Request, error: Exception) -> Response:
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    if isinstance(error.__cause__, RequestError):  # FastAPI failed to read a body, because of it
+        return _answer(request, error.__cause__)
     headers = dict(error.headers or {})
     if error.status_code in _BODILESS:
         return Response(status_code=error.status_code, headers=headers)
@@ -98,7 +117,7 @@ def _answer(request: Request, error: RequestError, cause: BaseException | None =
     request_id = request.state.request_id
     if error.status == SERVER_FAULT:
         logger.error(error.title, exc_info=cause, extra={"request_id": request_id})
-    return problem(error, request_id)
+    return refuse(request.scope, error, request_id)
 
 
 def _message(error: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ override in `app.dependency_overrides`, takes FastAPI's own way.
 """
 
 from collections.abc import Awaitable, Callable
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
 import orjson
@@ -16,12 +16,15 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.encoders import jsonable_encoder
 from fastapi.routing import APIRoute, request_response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from ..serving.exchange import ABANDON
+
 Call = Callable[..., Awaitable[Any]]
-Step = tuple[Call, str | None, tuple[tuple[str, int], ...]]
-"""A call, the name of its request argument if it has one, and its other arguments: each the name
-and the number of the step that gives its value."""
+Step = tuple[Call, tuple[int, ...]]
+"""A call and its arguments: each the number of the value it takes. Value 0 is the request, value n
+what step n gave."""
 
 _UNSUPPORTED = (
     "path_params",
@@ -48,19 +51,39 @@ class LeanRoute(APIRoute):
         self._steps = plan(self.dependant)
         self._complete = self.app
         self.app = self._lean
+        self._path = None if self.param_convertors else self.path
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether this route answers a request; told without the regular expression if it is."""
+        if self._straight(scope):
+            return Match.FULL, {"endpoint": self.endpoint, "path_params": {}, "route": self}
+        return super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that matched."""
+        if self._straight(scope):
+            await self._lean(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
+
+    def _straight(self, scope: Scope) -> bool:
+        """Whether a request is for this very path, with no router or mount in between."""
+        return (
+            scope["path"] == self._path
+            and scope.get("method") in (self.methods or ())
+            and not scope["root_path"]
+            and "fastapi" not in scope
+        )
 
     async def _lean(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = scope["app"]
+        scope[ABANDON] = True  # a prediction that nobody awaits any more is not made
         if self._steps is None or app.dependency_overrides:
             await self._completely(app)(scope, receive, send)
             return
-        request = Request(scope, receive, send)
-        values: list[Any] = []
-        for call, request_name, arguments in self._steps:
-            given = {name: values[step] for name, step in arguments}
-            if request_name is not None:
-                given[request_name] = request
-            values.append(await call(**given))
+        values: list[Any] = [Request(scope, receive, send)]
+        for call, arguments in self._steps:
+            values.append(await call(*[values[number] for number in arguments]))
         answer = values[-1]
         if isinstance(answer, Response):
             await answer(scope, receive, send)
@@ -92,15 +115,17 @@ def plan(dependant: Dependant) -> list[Step] | None:
             return known[node.call]
         if not iscoroutinefunction(node.call) or any(getattr(node, n) for n in _UNSUPPORTED):
             return None
-        arguments = []
+        numbers = {node.request_param_name: 0}
         for child in node.dependencies:
-            step = add(child)
-            if step is None:
+            number = add(child)
+            if number is None:
                 return None
-            if child.name is not None:
-                arguments.append((child.name, step))
-        steps.append((node.call, node.request_param_name, tuple(arguments)))
-        known[node.call] = len(steps) - 1
-        return len(steps) - 1
+            numbers[child.name] = number
+        given = signature(node.call).parameters.values()
+        if any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in given):
+            return None
+        steps.append((node.call, tuple(numbers[one.name] for one in given)))
+        known[node.call] = len(steps)
+        return len(steps)
 
     return steps if add(dependant) is not None else None

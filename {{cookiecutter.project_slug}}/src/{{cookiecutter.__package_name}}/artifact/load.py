@@ -7,16 +7,16 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from ..errors import RequestError
 from ..schema.answers import Answers, Outputs, agree
-from ..schema.requests import RequestParser
-from ..schema.signature import Cell
+from ..schema.requests import RequestParser, Values
 from .container import check_zip, looks_like
 from .manifest import ArtifactRecord, Manifest, read_manifest
 from .refusals import (
@@ -33,7 +33,7 @@ from .threads import limit_threads
 
 logger = logging.getLogger(__name__)
 
-Batch = Sequence[Sequence[Cell]]
+Batch = Values
 Predict = Callable[[Batch], Outputs]
 """Predicts n rows, each in signature order; raises whatever the model raises."""
 
@@ -62,18 +62,23 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
     manifest = read_manifest(directory)
     data = _read_artifact(directory / manifest.artifact.file, manifest.artifact, max_bytes)
     check_zip(data, max_bytes)
-    # The runtime imports scikit-learn. That takes seconds, which no error above waits for.
-    from .runtimes import scikit_learn  # noqa: PLC0415
-
+    scikit_learn = import_runtime()  # takes seconds, which no error above waits for
     note = scikit_learn.check_release(manifest.built_with.get("scikit-learn"))
     if note:
         logger.warning(note)
     scikit_learn.check_libraries(manifest.built_with)
-    predict = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
+    predict: Any = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
     limit_threads()
     check_examples(manifest, predict)
     predict.shorten(manifest.example_rows)
     return LoadedModel(manifest, predict, time.perf_counter() - started)
+
+
+def import_runtime() -> Any:
+    """Import what runs the model: scikit-learn, and all that it needs."""
+    from .runtimes import scikit_learn  # noqa: PLC0415
+
+    return scikit_learn
 
 
 def check_examples(manifest: Manifest, predict: Predict) -> None:

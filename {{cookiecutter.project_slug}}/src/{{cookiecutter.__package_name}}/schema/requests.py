@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json
 
 from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
@@ -21,21 +23,34 @@ from .violations import MOST_ERRORS, unknown_members, violations
 _SLACK = 4
 """A few thousand rows too many are still decoded, and told what is wrong with the first."""
 
+Values = Sequence[Sequence[Cell]] | NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The validated rows of one request.
 
     values: one sequence per row, in signature order, of what the columns' dtypes say: finite
-    floats, integers, booleans or strings (None where nullable).
+    floats, integers, booleans or strings (None where nullable); or, for an array layout, all of
+    them as one array, (n, columns) float64 (NaN where nullable).
     timeout: seconds that the client is willing to wait; None for the server's own deadline.
     """
 
-    values: Sequence[Sequence[Cell]]
+    values: Values
     timeout: float | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+def joined(parts: Sequence[Rows]) -> Values:
+    """The rows of several requests, one after the other."""
+    if len(parts) == 1:
+        return parts[0].values
+    arrays = [part.values for part in parts if isinstance(part.values, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays)
+    return [row for part in parts for row in part.values]
 
 
 class RequestParser:
@@ -57,11 +72,23 @@ class RequestParser:
 
         Raises InvalidJSON, or InvalidInput with the errors of the first bad row.
         """
-        if _containers(body) > self._most_containers and (
-            not self._has_strings or _containers(_outside_strings(body)) > self._most_containers
-        ):
+        return self.check(self.decode(body), timeout)
+
+    def decode(self, body: bytes, nan: bool = False) -> Any:
+        """The JSON of a body with at most as many rows as a request may have.
+
+        nan: whether NaN and Infinity are read, which are not JSON.
+        Raises InvalidJSON, or InvalidInput for far more rows.
+        """
+        if self.floods(body, self._most_containers):
             raise self._flood(body)
-        document = _decode(body)
+        return _decode(body, nan)
+
+    def check(self, document: Any, timeout: float | None = None) -> Rows:
+        """Check a body that is decoded already: `{"instances": [...]}`.
+
+        Raises InvalidInput with the errors of the first bad row.
+        """
         in_order = _first_row_is_array(document)
         try:
             parsed = (self._in_order if in_order else self._by_name).validate_python(document)
@@ -79,6 +106,12 @@ class RequestParser:
             if len(given) != len(self._columns):
                 raise _misfit(number, self._unknown_columns(number, given))
         return Rows([list(row.values()) for row in rows], timeout)
+
+    def floods(self, body: bytes, most: int) -> bool:
+        """Whether a body has more than so many arrays and objects; counted, not decoded."""
+        return _containers(body) > most and (
+            not self._has_strings or _containers(_outside_strings(body)) > most
+        )
 
     def _flood(self, body: bytes) -> RequestError:
         """Tell whether the body is JSON without making objects of it.
@@ -162,15 +195,15 @@ def _body(row: core_schema.CoreSchema, max_rows: int) -> SchemaValidator:
     return SchemaValidator(core_schema.typed_dict_schema({"instances": field}))
 
 
-def _decode(body: bytes) -> Any:
+def _decode(body: bytes, nan: bool) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        if "infinity" not in error.msg:
+        if "infinity" not in error.msg and not nan:
             raise _not_json(error) from None
     # 1e400 is JSON, and no number of the model: it is refused by its place, as 1e39 is.
     try:
-        return from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=nan)
     except ValueError as error:
         raise _not_json(error) from None
 

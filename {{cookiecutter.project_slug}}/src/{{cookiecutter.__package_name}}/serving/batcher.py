@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ..artifact.load import Predict
 from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull
 from ..schema.answers import Outputs
-from ..schema.requests import Rows
+from ..schema.requests import Rows, joined
 from ..telemetry.metrics import Metrics
 from .threads import PredictionThreads
 
@@ -164,7 +164,7 @@ class Batcher:
     def _outcomes(self, batch: list[Job]) -> list[Outcome]:
         """One bad request never fails its neighbours: a batch that fails is halved until the
         failure stands alone."""
-        rows = [row for job in batch for row in job.rows.values]
+        rows = joined([job.rows for job in batch])
         try:
             outputs = self._predict(rows)
             if len(outputs) != len(rows):

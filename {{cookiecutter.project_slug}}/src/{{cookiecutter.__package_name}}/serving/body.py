@@ -1,13 +1,10 @@
 """Request bodies as raw bytes: the right type, not too large, not too slow."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from ..errors import BodyTimeout, BodyTooLarge, InvalidInput, UnsupportedMediaType
+from ..errors import BodyTooLarge, InvalidInput, UnsupportedMediaType
 
-# What is left of a refused body is not read: the connection cannot be used again.
-_CLOSE = {"Connection": "close"}
 _JSON = re.compile(rb"application/([!#$&^_.+0-9a-z-]+\+)?json", re.IGNORECASE)
 _CHARSET = re.compile(rb";[ \t]*charset=([^;]*)", re.IGNORECASE)
 _UTF_8 = re.compile(rb'"?utf-?8"?', re.IGNORECASE)
@@ -26,33 +23,23 @@ def fields(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
     return {name: b", ".join(values) for name, values in lines.items()}
 
 
-async def read_json(
-    headers: Mapping[bytes, bytes], chunks: AsyncIterator[bytes], max_bytes: int, timeout: float
+async def read_body(
+    headers: Mapping[bytes, bytes], chunks: AsyncIterator[bytes], max_bytes: int
 ) -> bytes:
-    """Read a body that is declared to be JSON; nothing of it is parsed here.
+    """Read a body; nothing of it is parsed here.
 
-    headers: as `fields` gives them. timeout: seconds for the whole body.
-    Raises UnsupportedMediaType, BodyTooLarge (by its declared or its true length), BodyTimeout.
+    headers: as `fields` gives them. How long it may take is the connection's matter.
+    Raises BodyTooLarge by its declared or its true length.
     """
-    check_json(headers)
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes):
-        raise _too_large(max_bytes)
-    # What asyncio.timeout does, for half of its price: almost every body is there already.
-    expired: list[bool] = []
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine that is awaited runs in one
-    timer = task.get_loop().call_later(timeout, _expire, task, expired)
-    try:
-        return await _read(chunks, max_bytes)
-    except asyncio.CancelledError:
-        if not expired or task.uncancel():
-            raise
-        raise BodyTimeout(
-            f"The body did not arrive within {timeout:g} seconds.", headers=_CLOSE
-        ) from None
-    finally:
-        timer.cancel()
+        raise BodyTooLarge.over(max_bytes)
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > max_bytes:
+            raise BodyTooLarge.over(max_bytes)
+    return bytes(body)
 
 
 def check_json(headers: Mapping[bytes, bytes]) -> None:
@@ -79,21 +66,3 @@ def client_timeout(headers: Mapping[bytes, bytes]) -> float | None:
     if not (given.isdigit() and len(given) <= _LONGEST_TIMEOUT and int(given)):
         raise InvalidInput("X-Request-Timeout-Ms must be a whole number of milliseconds, from 1.")
     return int(given) / 1000
-
-
-def _expire(task: "asyncio.Task[object]", expired: list[bool]) -> None:
-    expired.append(True)
-    task.cancel()
-
-
-async def _read(chunks: AsyncIterator[bytes], max_bytes: int) -> bytes:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-    return bytes(body)
-
-
-def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {max_bytes} bytes.", headers=_CLOSE)

@@ -1,17 +1,23 @@
 """The model as handlers know it: batched, bounded, and able to say who it is."""
 
 import time
+import weakref
+from collections.abc import Callable
+from functools import partial
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from ..artifact.load import LoadedModel
 from ..errors import PredictionFailed, RequestError
-from ..schema.answers import Answers, Predictions
+from ..schema.answers import Answers, Outputs, Predictions
 from ..schema.requests import RequestParser, Rows
+from ..schema.signature import Signature
 from ..settings import Settings
 from ..telemetry.metrics import Metrics
 from .batcher import Batcher, Bounds
 from .threads import PredictionThreads
+
+Adapter = TypeVar("Adapter")
 
 
 class Model:
@@ -25,6 +31,7 @@ class Model:
         self.manifest = manifest = loaded.manifest
         self.parser = RequestParser(manifest.signature, settings.max_rows)
         self.max_rows = settings.max_rows
+        self._adapters: dict[Any, Any] = {}
         self._timeout = settings.request_timeout
         self._answers = Answers(manifest.signature)
         self._identity = {"name": manifest.name, "version": manifest.version}
@@ -41,7 +48,9 @@ class Model:
             ),
             metrics,
         )
-        metrics.model_loaded(manifest.name, manifest.version, loaded.seconds)
+        self._announce = partial(
+            metrics.model_loaded, manifest.name, manifest.version, loaded.seconds
+        )
 
     @property
     def description(self) -> dict[str, Any]:
@@ -51,19 +60,29 @@ class Model:
         )
 
     async def predict(self, rows: Rows) -> Predictions:
-        """Predict the rows of one request.
+        """Predict the rows of one request. Raises what `outputs` raises."""
+        return Predictions(self._answers(await self.outputs(rows)), self._identity)
+
+    async def outputs(self, rows: Rows) -> Outputs:
+        """The same as arrays, for protocols that write those.
 
         Raises QueueFull and DeadlineExceeded as they are; PredictionFailed for whatever the model
         raised and for an answer that is not a finite number.
         """
         timeout = min(rows.timeout or self._timeout, self._timeout)
         try:
-            outputs = await self._batcher.predict(rows, timeout)
+            return await self._batcher.predict(rows, timeout)
         except RequestError:
             raise
         except Exception as error:
             raise PredictionFailed("The model failed on this input.") from error
-        return Predictions(self._answers(outputs), self._identity)
+
+    def adapter(self, kind: Callable[[Signature, int], Adapter]) -> Adapter:
+        """What a protocol makes of the signature and the row limit, made once for each model."""
+        if kind not in self._adapters:
+            self._adapters[kind] = kind(self.manifest.signature, self.max_rows)
+        found: Adapter = self._adapters[kind]
+        return found
 
     async def warm_up(self) -> None:
         """Predict the golden examples through the engine, so that the first caller pays nothing.
@@ -79,12 +98,28 @@ class Model:
             seconds = min([await self._timed(full) for _ in range(3)])
             if seconds <= self._inline_seconds:
                 self._batcher.inline_seconds = self._inline_seconds
+        self._announce()
 
     async def _timed(self, rows: Rows) -> float:
         started = time.perf_counter()
         await self.predict(rows)
         return time.perf_counter() - started
 
+    def retire(self) -> None:
+        """End the prediction threads when the last request that holds this model lets it go."""
+        weakref.finalize(self, self._threads.end)
+
     def close(self) -> None:
-        """End the prediction threads after the work they have."""
+        """End the prediction threads after the work they have, as far as that is quick."""
         self._threads.close()
+
+
+async def warm_model(loaded: LoadedModel, settings: Settings, metrics: Metrics) -> Model:
+    """A model that has been asked before the first caller asks. Raises what `warm_up` raises."""
+    model = Model(loaded, settings, metrics)
+    try:
+        await model.warm_up()
+    except BaseException:
+        model.close()
+        raise
+    return model

@@ -1,9 +1,9 @@
 """uvicorn, with the start and the end that a service behind a load balancer needs.
 
-Start: the port is bound before the model is loaded, so that a second service is told at once, and
-it listens only afterwards. A failure ends the process with its own error, not with a traceback.
-End: on SIGTERM `/readyz` turns 503 first, connections are still accepted for a delay, and only
-then the socket closes and what is in flight is finished.
+Start: the port is bound before the model is loaded, and it listens only afterwards. A failure ends
+the process with its own error, not with a traceback. End: on SIGTERM `/readyz` turns 503 first,
+connections are still accepted for a delay, and only then the socket closes and what is in flight
+is finished.
 """
 
 import asyncio
@@ -12,29 +12,52 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
-from ..errors import StartupError
 from ..settings import Settings
+from .connection import Connection
 from .heap import settle_heap
-from .readiness import Readiness
+from .limits import Limits
+from .ports import allow_reuse, bind, url
+from .reload import Reloads
+
+SWEEP = 0.5
+"""Seconds between two looks for connections that had their time."""
 
 logger = logging.getLogger("server")
 
 
-def serve(app: Any, settings: Settings, readiness: Readiness) -> None:
-    """Serve an ASGI application until a signal ends it.
+def serve(app: Any, settings: Settings) -> None:
+    """Serve the application in this process until a signal ends it.
 
     Raises StartupError if the port cannot be had, and whatever the lifespan raises.
     """
     listener = bind(settings.host, settings.port)
+    server = OnlyServer(app, settings)
+    server.run(sockets=[listener])
+    if threading.active_count() > 1:
+        # A call of the model that outlived the grace period, or a load: nobody waits for it, and
+        # an interpreter that ends beneath it may crash.
+        logging.shutdown()
+        os._exit(0)
+
+
+def import_loop() -> None:
+    """Import the event loop, which uvicorn does late: before a fork, so that it is shared."""
+    uvicorn.Config("", log_config=None).get_loop_factory()
+
+
+def configure(app: Any, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=partial(Connection, limits=Limits.of(settings), metrics=app.state.metrics),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -45,43 +68,7 @@ def serve(app: Any, settings: Settings, readiness: Readiness) -> None:
     )
     config.load()
     config.lifespan_class = Lifespan
-    Server(config, readiness, settings.drain_delay).run(sockets=[listener])
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Bind host:port without listening; connections are refused until someone listens.
-
-    Raises StartupError if the address is in use or cannot be used.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError:
-        raise StartupError(f"{host} is not an address of this machine. Set SERVING_HOST.") from None
-    # Without SO_REUSEADDR, closed connections of a service that just ended keep the port for a
-    # minute; with it, Linux lets two services bind it as long as neither listens. So it is on
-    # while binding, off while the model loads, and on again from listening on.
-    for reuse in (False, True) if sys.platform != "win32" else (False,):
-        listener = socket.socket(family, kind, protocol)
-        allow_reuse(listener, reuse)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            listener.close()
-            reason = error.strerror
-        else:
-            allow_reuse(listener, False)
-            return listener
-    raise StartupError(
-        f"cannot use port {port} on {host}: {reason}. Set SERVING_PORT to a free one."
-    )
-
-
-def allow_reuse(listener: socket.socket, allowed: bool) -> None:
-    """Set SO_REUSEADDR where it means what POSIX means by it."""
-    if sys.platform != "win32":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, allowed)
+    return config
 
 
 class Lifespan:
@@ -120,11 +107,15 @@ class Lifespan:
 class Server(uvicorn.Server):
     """uvicorn's server, draining in the right order."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness, drain_delay: float) -> None:
-        super().__init__(config)
-        self._readiness = readiness
+    def __init__(self, app: Any, settings: Settings) -> None:
+        super().__init__(configure(app, settings))
+        self.readiness = app.state.readiness
         self._drain_until = 0.0
-        self._drain_delay = drain_delay
+
+    def drain(self, delay: float) -> None:
+        """Begin the end: connections are accepted for so many seconds more."""
+        self._drain_until = time.monotonic() + delay
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
@@ -132,17 +123,64 @@ class Server(uvicorn.Server):
         for listener in sockets or ():
             allow_reuse(listener, True)
         await super().startup(sockets)
-        for listener in sockets or ():
-            host, port = listener.getsockname()[:2]
-            logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        self._sweeper = asyncio.create_task(self._end_overdue())
+
+    async def _end_overdue(self) -> None:
+        """Look, again and again, for connections that had their time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP)
+            for connection in list(self.server_state.connections):
+                connection.overdue(loop.time())  # type: ignore[union-attr]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._readiness.drain()
+        self.leave()
         # In place: answers that are under way share this list.
         self.server_state.default_headers.append((b"connection", b"close"))
-        logger.info("draining")
         while time.monotonic() < self._drain_until and not self.force_exit:
+            self.tend()
             await asyncio.sleep(0.05)
+        self.refuse()
+        await super().shutdown(sockets)
+        self._sweeper.cancel()
+
+    def leave(self) -> None:
+        """Tell whoever asks that new work should go elsewhere."""
+        self.readiness.drain()
+
+    def tend(self) -> None:
+        """Called some times a second while the server serves."""
+
+    def refuse(self) -> None:
+        """Called when no more connections should come."""
+
+    async def on_tick(self, counter: int) -> bool:
+        self.tend()
+        return await super().on_tick(counter)
+
+
+class OnlyServer(Server):
+    """The server of a service with one process: signals reach it directly."""
+
+    def __init__(self, app: Any, settings: Settings) -> None:
+        super().__init__(app, settings)
+        self._delay = settings.drain_delay
+        self._reloads = Reloads(app.state, settings)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGHUP, self._reloads.ask)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            logger.info("listening on %s", url(listener))
+
+    def tend(self) -> None:
+        if not self.should_exit:
+            self._reloads.tick()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logger.info("draining")
+        self._reloads.stop()
         await super().shutdown(sockets)
         logger.info("stopped")
 
@@ -152,6 +190,5 @@ class Server(uvicorn.Server):
             os._exit(0)  # nothing is served yet, nothing is half-written
         if self.should_exit:
             self.force_exit = True
-        elif sig != signal.SIGINT:
-            self._drain_until = time.monotonic() + self._drain_delay
-        self.should_exit = True
+        else:
+            self.drain(0 if sig == signal.SIGINT else self._delay)

@@ -8,6 +8,10 @@ from typing import Any
 
 from ..artifact.threads import limit_threads
 
+PATIENCE = 1.0
+"""Seconds for a thread that was told to end. A drain has waited for its work already; a thread
+cannot be stopped, and a process that ends does not need it to be."""
+
 
 class PredictionThreads:
     """A fixed number of threads that take work in turn and report back to the event loop.
@@ -38,12 +42,16 @@ class PredictionThreads:
         """
         self._work.put((compute, work, loop, done))
 
-    def close(self) -> None:
-        """End the threads after the work they have; wait for them."""
+    def end(self) -> None:
+        """Let the threads end after the work they have."""
         for _ in self._threads:
             self._work.put(None)
+
+    def close(self) -> None:
+        """End the threads after the work they have; wait for them, but not for one that hangs."""
+        self.end()
         for thread in self._threads:
-            thread.join()
+            thread.join(PATIENCE)
 
     def _serve(self) -> None:
         limit_threads()  # OpenMP's limit belongs to the thread

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 
 from .printed import capture_prints, original
-from .requests import AnswerCutShort
 
 LONGEST_TEXT = 8000
 """Characters of one value; longer ones lose their middle. Tracebacks of a request have 6,000."""
@@ -44,7 +43,6 @@ def configure_logs(log_format: str, level: str) -> None:
     root.setLevel(level.upper())
     # uvicorn's own lines repeat ours; its warnings are about clients, and answered as such.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
     logging.raiseExceptions = False
     logging.captureWarnings(True)
     capture_prints()
@@ -147,11 +145,6 @@ def _printable(text: str) -> str:
 
 def _quoted(text: str) -> str:
     return _printable(text if _ONE_FIELD.fullmatch(text) else json.dumps(text, ensure_ascii=False))
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's says what ours have not said yet."""
-    return not (record.exc_info and isinstance(record.exc_info[1], AnswerCutShort))
 
 
 def _log_crash(

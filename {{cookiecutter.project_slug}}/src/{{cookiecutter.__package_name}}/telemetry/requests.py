@@ -32,13 +32,23 @@ class AnswerCutShort(Exception):
 
 
 class RequestTelemetry:
-    """ASGI middleware. It sets `scope["state"]["request_id"]` and answers with X-Request-ID.
+    """ASGI middleware. pages: paths that are routes without saying so, as FastAPI's /docs.
+
+    It sets `scope["state"]["request_id"]` and answers with X-Request-ID.
 
     A GET route answers HEAD as well (RFC 9110, section 9.3.2); the server leaves the body out.
     """
 
-    def __init__(self, app: App, metrics: Metrics, access_log: bool, refuse: Refuse) -> None:
+    def __init__(
+        self,
+        app: App,
+        metrics: Metrics,
+        access_log: bool,
+        refuse: Refuse,
+        pages: frozenset[str] = frozenset(),
+    ) -> None:
         self._app = app
+        self._pages = pages
         self._metrics = metrics
         self._access_log = access_log
         self._refuse = refuse
@@ -75,10 +85,13 @@ class RequestTelemetry:
             await self._refuse(error, request_id)(scope, receive, observed)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "unmatched")
+            route = getattr(scope.get("route"), "path", None) or self._unnamed(scope["path"])
             self._metrics.request_done(route, status or CLIENT_GONE, seconds)
             if self._access_log:
                 _write_line(method, scope, status or CLIENT_GONE, seconds, request_id)
+
+    def _unnamed(self, path: str) -> str:
+        return path if path in self._pages else "unmatched"
 
 
 def _write_line(method: str, scope: Scope, status: int, seconds: float, request_id: str) -> None:

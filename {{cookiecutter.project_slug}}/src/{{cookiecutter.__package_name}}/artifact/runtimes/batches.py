@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ...schema.requests import Values
 from ...schema.signature import Cell, Column, Signature
 from ..refusals import LibraryMissing
 
-Rows = Sequence[Sequence[Cell]]
 
-
-def batches(signature: Signature, *, named: bool = True) -> Callable[[Rows], Any]:
+def batches(signature: Signature, *, named: bool = True) -> Callable[[Values], Any]:
     """A function from n rows, each in signature order, to one batch.
 
     array: (n, columns) float64, NaN for null. frame: a DataFrame, built by columns; an array of
@@ -22,14 +21,14 @@ def batches(signature: Signature, *, named: bool = True) -> Callable[[Rows], Any
     if signature.layout == "text":
         return lambda rows: [row[0] for row in rows]
     if signature.layout == "array":
-        return lambda rows: np.array(rows, dtype=np.float64)
+        return lambda rows: np.asarray(rows, dtype=np.float64)
     try:
         pandas: Any = import_module("pandas")
     except ImportError:
         raise LibraryMissing("pandas") from None
     inputs = signature.inputs
 
-    def frame(rows: Rows) -> Any:
+    def frame(rows: Values) -> Any:
         values = zip(inputs, zip(*rows, strict=True), strict=True)
         return pandas.DataFrame(
             {column.name: _values(pandas, column, cells) for column, cells in values}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from ...schema.answers import Outputs
+from ...schema.requests import Values
 from ...schema.signature import Cell, Signature
 from ..silence import heard_warnings
 from .batches import batches
@@ -65,7 +66,7 @@ class Estimator:
         elif signature.task == "multi-output-classification":
             self._indices_of_each = [indices(classes) for classes in estimator.classes_]
 
-    def __call__(self, rows: Sequence[Sequence[Cell]]) -> Outputs:
+    def __call__(self, rows: Values) -> Outputs:
         """Predict n rows, each in signature order.
 
         Raises whatever the estimator raises.
@@ -93,6 +94,8 @@ class Estimator:
         return np.asarray(self._own(method, batch), dtype=np.float64)
 
     def _own(self, method: str, batch: Batch) -> Any:
+        if isinstance(batch, np.ndarray):  # of a request's bytes: anywhere, and not to be written
+            batch = np.require(batch, requirements=["ALIGNED", "WRITEABLE"])
         with heard_warnings():
             return getattr(self._estimator, method)(batch)
 

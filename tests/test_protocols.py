@@ -1,0 +1,299 @@
+"""What existing clients and platforms do with a service that speaks to all of them.
+
+Each client is installed into an environment of its own, on first use; these are kept between runs
+in the user's cache, as they are large.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import ROOT, Render, Run, clean_environment, passed
+
+pytestmark = pytest.mark.slow
+
+CLIENTS = ROOT / "tests" / "clients"
+PATIENCE = 60
+REQUIREMENTS = {
+    "triton": ["tritonclient[http]>=2.60", "numpy"],
+    "kserve": ["kserve>=0.15"],
+    "mlflow": ["mlflow-skinny>=3.4", "pandas", "scipy"],
+}
+LAYOUTS = ["array", "frame", "text"]
+
+
+@pytest.fixture(scope="session")
+def speaking(generate: Render) -> Path:
+    """A project of every protocol, with the sample model."""
+    return generate(protocols="all")
+
+
+@pytest.fixture(scope="session")
+def models(
+    speaking: Path, run_in: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Path]:
+    """A model directory of every layout."""
+    out = tmp_path_factory.mktemp("models")
+    passed(run_in(speaking, "python", str(CLIENTS / "fit.py"), "iris_service", str(out)))
+    return {"array": speaking / "model", "frame": out / "frame", "text": out / "text"}
+
+
+@contextmanager
+def serving(
+    project: Path, environment: Path, model: Path, *arguments: str, **variables: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A service with these arguments and variables: its host and port, and its process."""
+    process = subprocess.Popen(
+        [environment / "python", "-m", "iris_service", *(arguments or ["serve"])],
+        env=clean_environment(
+            **{
+                "PYTHONPATH": str(project / "src"),
+                "SERVING_MODEL_DIR": str(model),
+                "SERVING_HOST": "127.0.0.1",
+                "SERVING_LOG_FORMAT": "text",
+                **({} if {"PORT", "AIP_HTTP_PORT"} & variables.keys() else {"SERVING_PORT": "0"}),
+                **variables,
+            }
+        ),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    lines = []
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"listening on http://(127\.0\.0\.1:\d+)", line):
+                break
+        else:
+            raise AssertionError("".join(lines))
+        yield found[1], process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """The status and the body of an answer, decoded if it is JSON."""
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if data is not None:
+        named.setdefault("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, named), timeout=30) as found:
+            status, content = found.status, found.read()
+    except urllib.error.HTTPError as error:
+        status, content = error.code, error.read()
+    try:
+        return status, json.loads(content)
+    except ValueError:
+        return status, content
+
+
+def python_with(name: str) -> Path:
+    """The Python of an environment that has a client; made on first use."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    root = cache / "cookiecutter-model-serving-clients" / name
+    python = root / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not (root / "complete").exists():
+        quietly = {"check": True, "env": clean_environment(UV_COMPILE_BYTECODE="1")}
+        subprocess.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, root], **quietly)
+        command = ["uv", "pip", "install", "-q", "--python", python, *REQUIREMENTS[name]]
+        subprocess.run(command, **quietly)
+        (root / "complete").touch()
+    return python
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_real_clients_get_the_answers_of_predict(
+    layout: str, speaking: Path, environment: Path, models: Mapping[str, Path], tmp_path: Path
+) -> None:
+    with serving(speaking, environment, models[layout]) as (address, _):
+        case = tmp_path / "case.json"
+        case.write_text(json.dumps(case_of(models[layout], address)), encoding="utf-8")
+        for name in REQUIREMENTS:
+            command = [python_with(name), CLIENTS / f"with_{name}.py", address, case]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert ended.returncode == 0, f"{name}:\n{ended.stdout}{ended.stderr}"
+
+
+def case_of(model: Path, address: str) -> dict[str, Any]:
+    """The golden rows of a model, and what `POST /predict` answers to them."""
+    manifest = json.loads((model / "manifest.json").read_text(encoding="utf-8"))
+    inputs = manifest["signature"]["inputs"]
+    columns = [column["name"] for column in inputs]
+    rows = [[example["input"][name] for name in columns] for example in manifest["examples"]]
+    status, answer = ask(f"http://{address}/predict", {"instances": rows})
+    assert status == 200, answer
+    return {
+        "name": manifest["name"],
+        "columns": columns,
+        "rows": rows,
+        "predictions": answer["predictions"],
+        "nullable": [column["name"] for column in inputs if column["nullable"]],
+    }
+
+
+def test_what_the_readme_shows_can_be_run(
+    speaking: Path, environment: Path, models: Mapping[str, Path]
+) -> None:
+    readme = (speaking / "README.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(import numpy.*?)```", readme, re.S)
+    (curl,) = re.findall(r"```sh\n(curl --data .*?)```", readme, re.S)
+    with serving(speaking, environment, models["array"]) as (address, _):
+        asked = snippet.replace("127.0.0.1:8000", address)
+        ended = subprocess.run([python_with("triton"), "-c", asked], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert "setosa" in ended.stdout
+        if shutil.which("curl"):
+            command = curl.replace("127.0.0.1:8000", address)
+            answer = subprocess.run(["sh", "-c", command], capture_output=True, check=True)
+            assert json.loads(answer.stdout)["predictions"][0]["label"] == "setosa"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_protocol_does_what_the_document_says(
+    layout: str,
+    speaking: Path,
+    run_in: Run,
+    models: Mapping[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The generated project's fuzzing, with every case that a schema defines."""
+    project = speaking
+    if layout != "array":
+        project = tmp_path / speaking.name
+        shutil.copytree(speaking, project, ignore=shutil.ignore_patterns(".venv", ".*_cache"))
+        shutil.rmtree(project / "model")
+        shutil.copytree(models[layout], project / "model")
+    monkeypatch.setenv("FUZZ_EXAMPLES", "40")
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/v1/endpoints/1/deployedModels/2")
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1/deployedModels/2:predict")
+    chosen = "tests/engine/test_fuzz.py::test_the_service_does_what_its_document_says"
+    passed(run_in(project, "pytest", "-q", chosen))
+
+
+# Platforms: each starts the image's command with what it sets.
+
+
+@pytest.fixture(scope="session")
+def image(speaking: Path) -> dict[str, Any]:
+    """What the Dockerfile says of the image."""
+    text = (speaking / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    text = text.rpartition("\nFROM ")[2]
+    (entrypoint,) = re.findall(r"^ENTRYPOINT (.*)$", text, re.M)
+    variables = dict(re.findall(r"\b([A-Z_]+)=(\S+)", "".join(re.findall(r"^ENV .*$", text, re.M))))
+    return {"entrypoint": json.loads(entrypoint), "variables": variables}
+
+
+def free_port() -> int:
+    with create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_sagemaker(
+    speaking: Path, environment: Path, image: dict[str, Any], tmp_path: Path
+) -> None:
+    assert image["entrypoint"] == ["iris-service"]
+    assert image["variables"]["PORT"] == "8080"
+    assert image["variables"]["SERVING_HOST"] == "0.0.0.0"
+    unpacked = tmp_path / "opt" / "ml" / "model"
+    shutil.copytree(speaking / "model", unpacked)
+    port = str(free_port())
+    with serving(speaking, environment, unpacked, "serve", PORT=port) as (address, process):
+        assert address.endswith(f":{port}")
+        started = time.monotonic()
+        assert ask(f"http://{address}/ping")[0] == 200
+        assert time.monotonic() - started < 2
+        row = case_of(unpacked, address)["rows"][0]
+        status, answer = ask(
+            f"http://{address}/invocations",
+            {"instances": [row]},
+            X_Amzn_SageMaker_Custom_Attributes="trace=1",
+            Accept="*/*",
+        )
+        assert status == 200
+        csv = ",".join(map(str, row)).encode()
+        headers = {"Content_Type": "text/csv"}
+        assert ask(f"http://{address}/invocations", csv, **headers) == (200, answer)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_vertex_ai(speaking: Path, environment: Path, image: dict[str, Any]) -> None:
+    health = "/v1/endpoints/1234/deployedModels/5678"
+    port = str(free_port())
+    told = {
+        "AIP_HTTP_PORT": port,
+        "AIP_HEALTH_ROUTE": health,
+        "AIP_PREDICT_ROUTE": f"{health}:predict",
+        "AIP_STORAGE_URI": "",
+        "AIP_ENDPOINT_ID": "1234",
+        "AIP_DEPLOYED_MODEL_ID": "5678",
+        "AIP_MODE": "PREDICTION",
+        "PORT": image["variables"]["PORT"],
+    }
+    with serving(speaking, environment, speaking / "model", **told) as (address, _):
+        assert address.endswith(f":{port}")
+        assert ask(f"http://{address}{health}")[0] == 200
+        case = case_of(speaking / "model", address)
+        asked = {"instances": case["rows"], "parameters": {}}
+        assert ask(f"http://{address}{health}:predict", asked) == (
+            200,
+            {"predictions": case["predictions"]},
+        )
+
+
+def test_azure_ml(speaking: Path, environment: Path, image: dict[str, Any]) -> None:
+    deployment = yaml.safe_load((speaking / "azureml.yml").read_text(encoding="utf-8"))
+    routes = deployment["environment"]["inference_config"]
+    assert {str(route["port"]) for route in routes.values()} == {image["variables"]["PORT"]}
+    with serving(speaking, environment, speaking / "model") as (address, _):
+        for name in ("liveness_route", "readiness_route"):
+            assert ask(f"http://{address}{routes[name]['path']}")[0] == 200
+        rows = case_of(speaking / "model", address)["rows"]
+        status, answer = ask(
+            f"http://{address}{routes['scoring_route']['path']}",
+            {"instances": rows},
+            azureml_model_deployment="blue",
+        )
+        assert status == 200
+        assert len(answer["predictions"]) == len(rows)
+
+
+@pytest.mark.parametrize("protocols", ["none", "open-inference", "all"])
+def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render, run_in: Run) -> None:
+    project = generate(protocols=protocols, deployment="none", ci="none")
+    texts = {
+        path.relative_to(project).as_posix(): path.read_text(encoding="utf-8")
+        for path in project.rglob("*")
+        if path.suffix in {".py", ".md", ".toml", ".yml"}
+    }
+    marks = {"none": "open.inference|/v2|triton|kserve|mlflow|sagemaker|vertex|azure"}
+    marks["open-inference"] = "mlflow|sagemaker|azure"
+    for name, text in texts.items():
+        found = re.findall(marks.get(protocols, "(?!)"), text, re.I)
+        # The port's variable is for any service that Vertex AI starts.
+        allowed = {"vertex"} if name.endswith("settings.py") else set()
+        assert {word.lower() for word in found} <= allowed, name
+    passed(run_in(project, "ruff", "check"))
+    passed(run_in(project, "mypy"))
+    passed(run_in(project, "pytest", "-q", "tests/test_predict.py", "tests/engine/test_openapi.py"))
+    if protocols != "none":
+        passed(run_in(project, "pytest", "-q", "tests/engine/test_open_inference.py"))

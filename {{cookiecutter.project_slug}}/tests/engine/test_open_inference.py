@@ -1,0 +1,707 @@
+"""Open Inference as its clients meet it: tensors in JSON and raw, metadata, and errors."""
+
+import gzip
+import json
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from {{ cookiecutter.__package_name }}.app import create_app
+from {{ cookiecutter.__package_name }}.artifact.load import Batch, LoadedModel
+from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+from {{ cookiecutter.__package_name }}.dependencies import get_model
+from {{ cookiecutter.__package_name }}.errors import InvalidInput, InvalidJSON
+from {{ cookiecutter.__package_name }}.schema.answers import Outputs
+from {{ cookiecutter.__package_name }}.schema.datatypes import to_bytes
+from {{ cookiecutter.__package_name }}.schema.inference import read_request, write_answer
+from {{ cookiecutter.__package_name }}.schema.requests import Rows, joined
+from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
+from {{ cookiecutter.__package_name }}.schema.tensors import Tensors
+from {{ cookiecutter.__package_name }}.serving.model import Model
+from {{ cookiecutter.__package_name }}.settings import Settings
+
+from .models import with_predict
+from .service import samples
+
+LENGTH = "Inference-Header-Content-Length"
+FLOATS = Signature(
+    layout="array",
+    inputs=[Column(name="a"), Column(name="b", nullable=True)],
+    task="classification",
+    classes=["x", "é"],
+    probabilities=True,
+)
+TENSORS = Tensors(FLOATS, max_rows=4)
+OUTPUTS = Outputs(np.array([1, 0]), np.array([[0.25, 0.75], [1.0, 0.0]]))
+
+
+@pytest.fixture
+def path(manifest: Manifest) -> str:
+    return f"/v2/models/{manifest.name}"
+
+
+@pytest.fixture
+def asked(client: TestClient, path: str, manifest: Manifest) -> dict[str, Any]:
+    """A request for all golden examples, made from what the metadata says."""
+    rows = manifest.example_rows
+    inputs = []
+    for number, described in enumerate(client.get(path).json()["inputs"]):
+        data = rows if len(described["shape"]) == 2 else [row[number] for row in rows]
+        shape = [len(rows), *described["shape"][1:]]
+        inputs.append({**described, "shape": shape, "data": data})
+    return {"inputs": inputs}
+
+
+def values(client: TestClient, manifest: Manifest) -> list[Any]:
+    """What the service's own protocol answers to the same rows."""
+    instances = [example.input for example in manifest.examples]
+    return list(client.post("/predict", json={"instances": instances}).json()["predictions"])
+
+
+def raw(asked: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
+    """The same request with every tensor as raw bytes: the body and its header."""
+    bodies = []
+    inputs = []
+    for given in asked["inputs"]:
+        tensor = dict(given)
+        flat = list(np.array(tensor.pop("data"), dtype=object).ravel())
+        bodies.append(to_bytes(tensor["datatype"], flat))
+        inputs.append({**tensor, "parameters": {"binary_data_size": len(bodies[-1])}})
+    header = json.dumps({**asked, "inputs": inputs}).encode()
+    return header + b"".join(bodies), {LENGTH: str(len(header))}
+
+
+def test_health_and_metadata(client: TestClient, path: str, manifest: Manifest) -> None:
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"live": True, "ready": True}
+    server = client.get("/v2").json()
+    assert "binary_tensor_data" in server["extensions"]
+    assert client.get("/v2/").json() == server
+    version = f"{path}/versions/{manifest.version}"
+    for place in (path, version):
+        found = client.get(place).json()
+        assert (found["name"], found["versions"]) == (manifest.name, [manifest.version])
+        assert client.get(f"{place}/ready").json() == {"name": manifest.name, "ready": True}
+        assert len(client.get(f"{place}/config").json()["input"]) == len(found["inputs"])
+        assert client.get(f"{place}/stats").json()["model_stats"][0]["name"] == manifest.name
+
+
+def test_its_requests_are_counted_under_its_name(client: TestClient) -> None:
+    client.get("/v2/health/live")
+    labels = 'protocol="open-inference",route="/v2/health/live",status="2xx"'
+    assert labels + "} 1.0" in client.get("/metrics").text
+
+
+def test_infer_agrees_with_predict(
+    client: TestClient, path: str, asked: dict[str, Any], manifest: Manifest
+) -> None:
+    expected = values(client, manifest)
+    response = client.post(f"{path}/infer", json=asked)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert (answer["model_name"], answer["model_version"]) == (manifest.name, manifest.version)
+    assert "id" not in answer
+    described = client.get(path).json()["outputs"]
+    assert [output["name"] for output in answer["outputs"]] == [d["name"] for d in described]
+    for output in answer["outputs"]:
+        assert output["shape"][0] == len(expected)
+        assert len(output["data"]) == np.prod(output["shape"])
+        if manifest.signature.task == "classification" and output["name"] == "label":
+            assert output["data"] == [prediction["label"] for prediction in expected]
+    same = client.post(f"{path}/versions/{manifest.version}/infer", json=asked).json()
+    assert same == answer
+
+
+def test_raw_tensors_get_the_same_answers(
+    client: TestClient, path: str, asked: dict[str, Any]
+) -> None:
+    expected = client.post(f"{path}/infer", json=asked).json()["outputs"]
+    asked |= {"parameters": {"binary_data_output": True}, "id": "42"}
+    body, headers = raw(asked)
+    for encoding, sent in (
+        ("identity", body),
+        ("gzip", gzip.compress(body)),
+        ("deflate", zlib.compress(body)),
+    ):
+        response = client.post(
+            f"{path}/infer", content=sent, headers={**headers, "Content-Encoding": encoding}
+        )
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "application/octet-stream"
+        length = int(response.headers[LENGTH])
+        answer, rest = json.loads(response.content[:length]), response.content[length:]
+        assert answer["id"] == "42"
+        for output, plain in zip(answer["outputs"], expected, strict=True):
+            size = output["parameters"]["binary_data_size"]
+            assert to_bytes(output["datatype"], plain["data"]) == rest[:size]
+            rest = rest[size:]
+        assert rest == b""
+
+
+def test_a_body_that_expands_to_more_than_a_body_may_have_gets_413(
+    client: TestClient, path: str, settings: Settings
+) -> None:
+    bomb = gzip.compress(b" " * (settings.max_body_bytes + 1))
+    assert len(bomb) < settings.max_body_bytes
+    for content, encoding, status in (
+        (bomb, "gzip", 413),
+        (b"{}", "gzip", 400),
+        (gzip.compress(b"{}")[:-1], "gzip", 400),
+        (gzip.compress(b"{}") + b"more", "gzip", 400),
+        (b"{}", "br", 415),
+    ):
+        response = client.post(
+            f"{path}/infer", content=content, headers={"Content-Encoding": encoding}
+        )
+        assert error(response, status)
+
+
+def error(response: httpx2.Response, status: int) -> str:
+    """The text of an error in the only form that clients of this protocol read."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.json().keys() == {"error"}
+    assert isinstance(response.json()["error"], str)
+    return str(response.json()["error"])
+
+
+def test_every_error_below_v2_has_the_one_form(
+    client: TestClient, path: str, asked: dict[str, Any], settings: Settings, manifest: Manifest
+) -> None:
+    error(client.get("/v2/nope"), 404)
+    error(client.post("/v2/models/nope/infer", json=asked), 404)
+    error(client.get("/v2/models/nope"), 404)
+    error(client.get(f"{path}/versions/{manifest.version}0"), 404)
+    error(client.post(f"{path}/versions/{manifest.version}0/infer", json=asked), 404)
+    wrong = client.get(f"{path}/infer")
+    error(wrong, 405)
+    assert wrong.headers["allow"] == "POST"
+    error(client.post(f"{path}/infer", content=b"{"), 400)
+    error(client.post(f"{path}/infer", json={"inputs": []}), 400)
+    error(client.post(f"{path}/infer", content=b" " * (settings.max_body_bytes + 1)), 413)
+    error(client.post(f"{path}/infer", content=b"{}", headers={LENGTH: "-1"}), 400)
+    assert client.get("/v2x").json()["title"] == "Not Found"
+    client.app.state.readiness.drain()  # type: ignore[attr-defined]
+    for place in ("/v2/health/ready", f"{path}/ready"):
+        assert "draining" in error(client.get(place), 503)
+    assert client.get("/v2/health/live").status_code == 200
+
+
+def test_probes_need_no_key_and_all_else_does(
+    model_dir: Path, loaded: LoadedModel, path: str, asked: dict[str, Any]
+) -> None:
+    key = "0123456789abcdef"
+    settings = Settings(model_dir=model_dir, api_keys=(SecretStr(key),))
+    with TestClient(create_app(settings, loaded)) as client:
+        for probe in ("/v2/health/live", "/v2/health/ready"):
+            assert client.get(probe).status_code == 200
+        refused = client.post(f"{path}/infer", json=asked)
+        assert "key" in error(refused, 401)
+        assert refused.headers["www-authenticate"] == "Bearer"
+        error(client.get(path), 401)
+        headers = {"Authorization": f"Bearer {key}"}
+        assert client.post(f"{path}/infer", json=asked, headers=headers).status_code == 200
+
+
+def test_requests_are_counted_under_the_protocols_name(
+    client: TestClient, path: str, asked: dict[str, Any]
+) -> None:
+    client.post(f"{path}/infer", json=asked)
+    client.post(f"{path}/infer", content=b"{")
+    found = samples(client.get("/metrics").text)
+    route = "/v2/models/{model}/infer"
+    assert found["serving_requests_total", "open-inference", route, "2xx"] == 1
+    assert found["serving_requests_total", "open-inference", route, "4xx"] == 1
+    (counted,) = client.get(f"{path}/stats").json()["model_stats"]
+    assert counted["inference_stats"]["success"]["count"] == 1
+    assert counted["inference_stats"]["success"]["ns"] > 0
+    assert counted["inference_stats"]["fail"]["count"] == 1
+    assert counted["execution_count"] == counted["inference_stats"]["compute_infer"]["count"] > 0
+    assert counted["inference_count"] >= len(asked["inputs"][0]["data"])
+
+
+def test_overriding_get_model_replaces_the_model_here_too(
+    app: FastAPI, settings: Settings, loaded: LoadedModel, path: str
+) -> None:
+    renamed = loaded.manifest.model_copy(update={"name": "other"})
+    with TestClient(app) as client:
+        example = client.get("/openapi.json").json()["paths"]["/v2/models/{model}/infer"]["post"]
+        content = example["requestBody"]["content"]["application/json"]
+        asked = content["examples"]["One row"]["value"]
+        other = Model(LoadedModel(renamed, loaded.predict, 0.0), settings, app.state.metrics)
+        app.dependency_overrides[get_model] = lambda: other
+        answer = client.post("/v2/models/other/infer", json=asked)
+        assert answer.json()["model_name"] == "other", answer.text
+        error(client.post(f"{path}/infer", json=asked), 404)
+        app.dependency_overrides.clear()
+        assert client.post(f"{path}/infer", json=asked).status_code == 200
+        other.close()
+
+
+def test_rows_of_both_kinds_may_share_a_batch() -> None:
+    lists, array = Rows([[1.0, None], [2.0, 3.0]]), Rows(np.array([[4.0, NAN]]))
+    assert joined([array]) is array.values
+    assert isinstance(joined([array, array]), np.ndarray)
+    for parts in ([lists, array], [array, lists], [array, array], [lists]):
+        expected = np.concatenate([np.array(part.values, dtype=np.float64) for part in parts])
+        assert np.array_equal(np.asarray(joined(parts), dtype=np.float64), expected, equal_nan=True)
+
+
+@pytest.fixture
+def slow(settings: Settings, loaded: LoadedModel) -> Iterator[tuple[TestClient, threading.Event]]:
+    """A service that predicts while the event is set, and fails on request of nobody."""
+    free = threading.Event()
+    free.set()
+
+    def predict(batch: Batch) -> Outputs:
+        assert free.wait(30)
+        return loaded.predict(batch)
+
+    in_a_thread = settings.model_copy(update={"inline_seconds": 0})
+    with TestClient(create_app(in_a_thread, with_predict(loaded, predict))) as client:
+        yield client, free
+        free.set()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "headers"),
+    [
+        ({"timeout": 1000}, {}),
+        ({}, {"X-Request-Timeout-Ms": "1"}),
+        ({"timeout": 1000}, {"X-Request-Timeout-Ms": "60000"}),
+        ({"timeout": 60_000_000}, {"X-Request-Timeout-Ms": "1"}),
+    ],
+)
+def test_a_timeout_in_microseconds_is_a_deadline(
+    slow: tuple[TestClient, threading.Event],
+    path: str,
+    asked: dict[str, Any],
+    parameters: dict[str, int],
+    headers: dict[str, str],
+) -> None:
+    client, free = slow
+    free.clear()
+    response = client.post(
+        f"{path}/infer", json={**asked, "parameters": parameters}, headers=headers
+    )
+    error(response, 504)
+
+
+def test_a_failure_of_the_model_is_told_by_the_id_of_its_log_line(
+    settings: Settings, loaded: LoadedModel, path: str, asked: dict[str, Any]
+) -> None:
+    started = False
+
+    def predict(batch: Batch) -> Outputs:
+        if started:
+            raise ValueError("do-not-echo-me")
+        return loaded.predict(batch)
+
+    with TestClient(create_app(settings, with_predict(loaded, predict))) as client:
+        started = True
+        text = error(
+            client.post(f"{path}/infer", json=asked, headers={"X-Request-ID": "me-1"}), 500
+        )
+    assert "me-1" in text
+    assert "do-not-echo-me" not in text
+
+
+# The rules of requests, on a signature of two columns of which the second may be missing.
+
+
+def tensor(data: Any, shape: list[int], datatype: str = "FP64", name: str = "input") -> Any:
+    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+
+
+def rows(asked: Any, raw: bytes | None = None) -> list[list[float]]:
+    """The rows of a request; raw: the bytes after its JSON."""
+    header = json.dumps(asked).encode()
+    length = None if raw is None else len(header)
+    request = read_request(header + (raw or b""), length, TENSORS)
+    found = TENSORS.rows(request.tensors).values
+    assert isinstance(found, np.ndarray)
+    return [[float(value) for value in row] for row in found]
+
+
+NAN = float("nan")
+A, B = struct.pack("<4d", 1, 2, 3, 4), struct.pack("<2f", 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "raw"),
+    [
+        ([tensor([1, 2, 3, 4], [2, 2])], None),
+        ([tensor([[1, 2], [3, 4]], [2, 2], name="whatever")], None),
+        ([tensor([1, 2, 3, 4], [2, 2], "INT8")], None),
+        ([tensor([1, 3], [2], name="a"), tensor([[2], [4]], [2, 1], "UINT64", "b")], None),
+        ([tensor([2, 4], [2], name="b"), tensor([1, 3], [2], "FP16", name="a")], None),
+        ([{**tensor(0, [2, 2]), "parameters": {"binary_data_size": 32}}], A),
+        (
+            [
+                {**tensor(0, [2], "FP32", "a"), "parameters": {"binary_data_size": 8}},
+                tensor([2, 4], [2], name="b"),
+            ],
+            B,
+        ),
+    ],
+)
+def test_tensors_become_rows(inputs: list[Any], raw: bytes | None) -> None:
+    for given in inputs:
+        if given["data"] == 0:
+            del given["data"]
+    assert rows({"inputs": inputs}, raw) == [[1, 2], [3, 4]]
+
+
+def test_a_missing_value_is_null_in_json_and_nan_in_bytes() -> None:
+    described = {**tensor(0, [1, 2]), "parameters": {"binary_data_size": 16}}
+    del described["data"]
+    for found in (
+        rows({"inputs": [tensor([1, None], [1, 2])]}),
+        rows({"inputs": [described]}, struct.pack("<2d", 1, NAN)),
+    ):
+        assert found[0][0] == 1
+        assert np.isnan(found[0][1])
+
+
+def test_bfloat16_is_the_upper_half_of_float32() -> None:
+    described = {**tensor(0, [1, 2], "BF16"), "parameters": {"binary_data_size": 4}}
+    del described["data"]
+    upper = struct.pack("<2f", 1.5, -2)
+    assert rows({"inputs": [described]}, upper[2:4] + upper[6:8]) == [[1.5, -2]]
+
+
+def sized(size: Any, shape: list[int] | None = None, datatype: str = "FP64") -> Any:
+    described = {**tensor(0, shape or [2, 2], datatype), "parameters": {"binary_data_size": size}}
+    del described["data"]
+    return described
+
+
+@pytest.mark.parametrize(
+    ("asked", "raw"),
+    [
+        # The document.
+        ([], None),
+        ({}, None),
+        ({"inputs": []}, None),
+        ({"inputs": [{}]}, None),
+        ({"inputs": [tensor([1, 2], [1, 2])], "id": 7}, None),
+        ({"inputs": [tensor([1, 2], [1, 2])], "parameters": {"timeout": -1}}, None),
+        ({"inputs": [tensor([1, 2], [1, 2])], "parameters": {"timeout": "1"}}, None),
+        ({"inputs": [tensor([1, 2], [1, 2])], "outputs": [{"name": "nope"}]}, None),
+        # Shapes and data.
+        ({"inputs": [tensor([1, 2], [])]}, None),
+        ({"inputs": [tensor([], [0, 2])]}, None),
+        ({"inputs": [tensor([1, 2, 3], [1, 3])]}, None),
+        ({"inputs": [tensor([1, 2, 3], [2, 2])]}, None),
+        ({"inputs": [tensor([[1, 2], [3]], [2, 2])]}, None),
+        ({"inputs": [tensor([[1, 2, 3], [4]], [2, 2])]}, None),
+        ({"inputs": [tensor([[1, 2], 3, 4], [3, 2])]}, None),
+        ({"inputs": [tensor([[1, 2]], [2, 2])]}, None),
+        ({"inputs": [tensor([[1], [2]], [1, 2])]}, None),
+        ({"inputs": [tensor([[[1], [2]]], [1, 2])]}, None),
+        ({"inputs": [tensor([1, 2], [1, -2])]}, None),
+        ({"inputs": [tensor([1, 2], [2**40, 2**40])]}, None),
+        ({"inputs": [tensor([1] * 10, [5, 2])]}, None),
+        ({"inputs": [tensor({}, [1, 2])]}, None),
+        ({"inputs": [{"name": "input", "datatype": "FP64", "shape": [1, 2]}]}, None),
+        # Values and datatypes.
+        ({"inputs": [tensor([None, 1], [1, 2])]}, None),
+        ({"inputs": [tensor([1e39, 1], [1, 2])]}, None),
+        ({"inputs": [tensor([1e39, 1], [1, 2], "FP32")]}, None),
+        ({"inputs": [tensor([70000, 1], [1, 2], "FP16")]}, None),
+        ({"inputs": [tensor(["1", 1], [1, 2])]}, None),
+        ({"inputs": [tensor([True, 1], [1, 2])]}, None),
+        ({"inputs": [tensor([1.5, 1], [1, 2], "INT32")]}, None),
+        ({"inputs": [tensor([300, 1], [1, 2], "UINT8")]}, None),
+        ({"inputs": [tensor([-1, 1], [1, 2], "UINT8")]}, None),
+        ({"inputs": [tensor([True, False], [1, 2], "BOOL")]}, None),
+        ({"inputs": [tensor(["a", "b"], [1, 2], "BYTES")]}, None),
+        ({"inputs": [tensor([1, 2], [1, 2], "BF16")]}, None),
+        ({"inputs": [tensor([1, 2], [1, 2], "FP128")]}, None),
+        # Names.
+        ({"inputs": [tensor([1], [1], name="a")]}, None),
+        ({"inputs": [tensor([1], [1], name="a"), tensor([1], [1], name="a")]}, None),
+        ({"inputs": [tensor([1], [1], name="a"), tensor([1], [1], name="c")]}, None),
+        ({"inputs": [tensor([1], [1], name="a"), tensor([1, 2], [2], name="b")]}, None),
+        ({"inputs": [tensor([1], [1], name=name) for name in "abc"]}, None),
+        ({"inputs": [tensor([1], [1], name=name) for name in "abb"]}, None),
+        # Raw bytes.
+        ({"inputs": [sized(32)]}, None),
+        ({"inputs": [sized(32)]}, A[:-1]),
+        ({"inputs": [sized(32)]}, A + b"x"),
+        ({"inputs": [sized(31)]}, A[:-1]),
+        ({"inputs": [sized(32, [2, 1])]}, A),
+        ({"inputs": [sized(32, [2**40, 2**40])]}, A),
+        ({"inputs": [sized(-1)]}, A),
+        ({"inputs": [sized(True)]}, A),
+        ({"inputs": [{**sized(32), "data": [1, 2, 3, 4]}]}, A),
+        ({"inputs": [sized(16, [1, 2])]}, struct.pack("<2d", NAN, 1)),
+        ({"inputs": [sized(16, [1, 2])]}, struct.pack("<2d", float("inf"), 1)),
+    ],
+)
+def test_what_is_no_request_is_refused(asked: Any, raw: bytes | None) -> None:
+    with pytest.raises(InvalidInput):
+        rows(asked, raw)
+
+
+def test_the_length_of_the_json_must_be_true() -> None:
+    header = json.dumps({"inputs": [sized(32)]}).encode()
+    with pytest.raises(InvalidInput):
+        read_request(header + A, len(header) + len(A) + 1, TENSORS)
+    with pytest.raises(InvalidJSON):
+        read_request(header + A, len(header) - 1, TENSORS)
+
+
+def test_a_body_without_json_is_the_only_input_of_one_row() -> None:
+    request = read_request(A[:16], 0, TENSORS)
+    values = TENSORS.rows(request.tensors).values
+    assert np.array_equal(np.asarray(values), [[1, 2]])
+    assert request.outputs == [("label", True), ("probabilities", True)]
+    with pytest.raises(InvalidInput):
+        read_request(A, 0, TENSORS)
+
+
+def test_a_flood_of_arrays_is_refused_without_being_decoded() -> None:
+    with pytest.raises(InvalidInput, match="more than 4 rows"):
+        read_request(b'{"inputs": [' + b"[]," * 100_000, None, TENSORS)
+
+
+def answer(**asked: Any) -> tuple[dict[str, Any], bytes]:
+    """The answer to two rows: its JSON, and what follows."""
+    body = {"inputs": [tensor([1, 2, 3, 4], [2, 2])], **asked}
+    request = read_request(json.dumps(body).encode(), None, TENSORS)
+    found = TENSORS.answers(OUTPUTS, [name for name, _ in request.outputs])
+    written, length = write_answer(request, found, "m", "1")
+    return json.loads(written[:length]), b"" if length is None else written[length:]
+
+
+def test_outputs_come_as_they_are_asked_for() -> None:
+    labels = {"name": "label", "datatype": "BYTES", "shape": [2]}
+    scores = {"name": "probabilities", "datatype": "FP64", "shape": [2, 2]}
+    plain = [{**labels, "data": ["é", "x"]}, {**scores, "data": [0.25, 0.75, 1.0, 0.0]}]
+    assert answer() == ({"model_name": "m", "model_version": "1", "outputs": plain}, b"")
+    assert answer(id="")[0]["id"] == ""
+    assert answer(outputs=[{"name": "probabilities"}])[0]["outputs"] == plain[1:]
+    both = [{"name": "probabilities"}, {"name": "label", "parameters": {"binary_data": False}}]
+    found, rest = answer(outputs=both, parameters={"binary_data_output": True})
+    assert found["outputs"] == [{**scores, "parameters": {"binary_data_size": 32}}, plain[0]]
+    assert rest == struct.pack("<4d", 0.25, 0.75, 1, 0)
+    both = [{"name": "label", "parameters": {"binary_data": True}}, {"name": "probabilities"}]
+    found, rest = answer(outputs=both)
+    assert found["outputs"] == [{**labels, "parameters": {"binary_data_size": 11}}, plain[1]]
+    assert rest == struct.pack("<I", 2) + "é".encode() + struct.pack("<I", 1) + b"x"
+
+
+@pytest.mark.parametrize("extension", [{"classification": 2}, {"shared_memory_region": "r"}])
+def test_what_is_not_spoken_is_refused(extension: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="not supported"):
+        answer(outputs=[{"name": "label", "parameters": extension}])
+
+
+# Frames, texts and every task.
+
+MIXED = Signature(
+    layout="frame",
+    inputs=[
+        Column(name="number", nullable=True),
+        Column(name="whole", dtype="int64"),
+        Column(name="yes", dtype="bool", nullable=True),
+        Column(name="word", dtype="string", categories=["a", "é"], enforce=True),
+    ],
+    task="outlier-detection",
+)
+FRAME = Tensors(MIXED, max_rows=3)
+IN_JSON = [
+    tensor([1.5, None], [2], name="number"),
+    tensor([[2], [-3]], [2, 1], "INT32", "whole"),
+    tensor([True, None], [2], "BOOL", "yes"),
+    tensor(["a", "é"], [2], "BYTES", "word"),
+]
+IN_BYTES = [
+    struct.pack("<2f", 1.5, NAN),
+    struct.pack("<2q", 2, -3),
+    b"\x01\x00",
+    struct.pack("<I", 1) + b"a" + struct.pack("<I", 2) + "é".encode(),
+]
+
+
+def mixed(inputs: list[Any], raw: bytes | None = None) -> list[list[Any]]:
+    header = json.dumps({"inputs": inputs}).encode()
+    length = None if raw is None else len(header)
+    request = read_request(header + (raw or b""), length, FRAME)
+    return [list(row) for row in FRAME.rows(request.tensors).values]
+
+
+def test_a_frame_has_a_tensor_for_each_column() -> None:
+    assert [(d.name, d.datatype, d.shape) for d in FRAME.inputs] == [
+        ("number", "FP64", (-1,)),
+        ("whole", "INT64", (-1,)),
+        ("yes", "BOOL", (-1,)),
+        ("word", "BYTES", (-1,)),
+    ]
+    assert mixed(IN_JSON) == [[1.5, 2, True, "a"], [None, -3, None, "é"]]
+    assert mixed(IN_JSON[::-1]) == mixed(IN_JSON)
+    kinds = zip(MIXED.columns, ("FP32", "INT64", "BOOL", "BYTES"), IN_BYTES, strict=True)
+    described = [{**sized(len(raw), [2], kind), "name": name} for name, kind, raw in kinds]
+    found = mixed(described, b"".join(IN_BYTES))
+    assert found == [[1.5, 2, True, "a"], [None, -3, False, "é"]]
+
+
+@pytest.mark.parametrize(
+    ("place", "given"),
+    [
+        (0, tensor([True, False], [2], "BOOL", "number")),
+        (1, tensor([2.0, 3.0], [2], "FP64", "whole")),
+        (1, tensor([2, None], [2], "INT64", "whole")),
+        (1, tensor([2**63, 1], [2], "UINT64", "whole")),
+        (2, tensor([1, 0], [2], "INT8", "yes")),
+        (3, tensor(["a", "b"], [2], "BYTES", "word")),
+        (3, tensor(["a", None], [2], "BYTES", "word")),
+        (3, tensor([1, 2], [2], "INT64", "word")),
+    ],
+)
+def test_a_tensor_of_another_type_than_its_column_is_refused(place: int, given: Any) -> None:
+    inputs = [*IN_JSON]
+    inputs[place] = given
+    with pytest.raises(InvalidInput):
+        mixed(inputs)
+    with pytest.raises(InvalidInput):
+        mixed(IN_JSON[:place] + IN_JSON[place + 1 :])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x02\x00\x00\x00a",
+        b"\x01\x00\x00\x00a\x00",
+        b"\x01\x00\x00\x00\xff",
+        b"\x01\x00\x00\x00a" * 2,
+        b"\xff\xff\xff\xffa",
+        b"",
+    ],
+)
+def test_elements_of_bytes_must_be_whole_and_text(raw: bytes) -> None:
+    described = {**sized(len(raw), [1], "BYTES"), "name": "text"}
+    header = json.dumps({"inputs": [described]}).encode()
+    with pytest.raises(InvalidInput):
+        read_request(header + raw, len(header), TEXT)
+
+
+TEXT = Tensors(
+    Signature(layout="text", inputs=[Column(name="text", dtype="string")], task="clustering"),
+    max_rows=2,
+)
+
+
+def test_a_text_is_a_tensor_or_a_whole_body() -> None:
+    asked = {"inputs": [tensor(["[[[[", "é"], [2, 1], "BYTES", "text")]}
+    request = read_request(json.dumps(asked).encode(), None, TEXT)
+    assert list(map(list, TEXT.rows(request.tensors).values)) == [["[[[["], ["é"]]
+    request = read_request("é".encode(), 0, TEXT)
+    assert list(map(list, TEXT.rows(request.tensors).values)) == [["é"]]
+    with pytest.raises(InvalidInput):
+        read_request(b"\xff", 0, TEXT)
+    with pytest.raises(InvalidInput):
+        read_request(b"", 0, FRAME)
+
+
+def test_a_byte_of_bool_is_0_or_1() -> None:
+    asked = {"inputs": [*IN_JSON[:2], {**sized(2, [2], "BOOL"), "name": "yes"}, IN_JSON[3]]}
+    header = json.dumps(asked).encode()
+    with pytest.raises(InvalidInput):
+        read_request(header + b"\x01\x02", len(header), FRAME)
+
+
+def test_enforced_values_hold_for_an_array_too() -> None:
+    column = Column(name="a", categories=[1.0, 2.0], enforce=True)
+    tensors = Tensors(Signature(layout="array", inputs=[column], task="clustering"), max_rows=2)
+    for value, fits in ((1.0, True), (1.5, False)):
+        asked = {"inputs": [tensor([value], [1, 1])]}
+        request = read_request(json.dumps(asked).encode(), None, tensors)
+        if fits:
+            assert list(map(list, tensors.rows(request.tensors).values)) == [[value]]
+        else:
+            with pytest.raises(InvalidInput):
+                tensors.rows(request.tensors)
+
+
+INDICES = np.array([1, 0])
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "expected"),
+    [
+        (
+            {"task": "classification", "classes": [False, True]},
+            Outputs(INDICES),
+            {"label": ("BOOL", (2,), [True, False])},
+        ),
+        (
+            {"task": "classification", "classes": [7, 8]},
+            Outputs(INDICES),
+            {"label": ("INT64", (2,), [8, 7])},
+        ),
+        (
+            {"task": "classification", "classes": [True, "b"]},
+            Outputs(INDICES),
+            {"label": ("BYTES", (2,), ["b", "true"])},
+        ),
+        (
+            {"task": "multilabel", "classes": ["a", "b"], "probabilities": True},
+            Outputs(np.array([[True, False], [False, True]]), np.array([[0.9, 0.1], [0.2, 0.8]])),
+            {
+                "labels": ("BOOL", (2, 2), [True, False, False, True]),
+                "probabilities": ("FP64", (2, 2), [0.9, 0.1, 0.2, 0.8]),
+            },
+        ),
+        (
+            {
+                "task": "multi-output-classification",
+                "outputs": ["x", "y"],
+                "output_classes": [["a", "b"], [1, 2]],
+            },
+            Outputs(np.array([[0, 1], [1, 0]])),
+            {"x": ("BYTES", (2,), ["a", "b"]), "y": ("INT64", (2,), [2, 1])},
+        ),
+        (
+            {"task": "regression"},
+            Outputs(np.array([1.5, -2.0])),
+            {"value": ("FP64", (2,), [1.5, -2.0])},
+        ),
+        (
+            {"task": "regression", "outputs": ["x", "y"]},
+            Outputs(np.array([[1.5, 2.0], [3.0, 4.0]])),
+            {"values": ("FP64", (2, 2), [1.5, 2.0, 3.0, 4.0])},
+        ),
+        ({"task": "clustering"}, Outputs(INDICES), {"cluster": ("INT64", (2,), [1, 0])}),
+        (
+            {"task": "outlier-detection"},
+            Outputs(np.array([True, False]), scores=np.array([-0.5, 0.5])),
+            {"outlier": ("BOOL", (2,), [True, False]), "score": ("FP64", (2,), [-0.5, 0.5])},
+        ),
+    ],
+)
+def test_every_task_has_its_outputs(
+    task: dict[str, Any], outputs: Outputs, expected: dict[str, tuple[str, tuple[int, ...], Any]]
+) -> None:
+    signature = Signature(layout="array", inputs=[Column(name="a")], **task)
+    tensors = Tensors(signature, max_rows=2)
+    assert [described.name for described in tensors.outputs] == list(expected)
+    found = tensors.answers(outputs, list(expected))
+    for output, (datatype, shape, flat) in zip(found, expected.values(), strict=True):
+        assert (output.datatype, output.shape) == (datatype, shape)
+        assert list(np.asarray(output.values).ravel()) == flat
+        assert [
+            described.shape[1:] for described in tensors.outputs if described.name == output.name
+        ]
+        assert len(to_bytes(datatype, output.values)) > 0
