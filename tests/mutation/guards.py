@@ -863,13 +863,6 @@ GUARDS = [
         "test_open_inference",
     ),
     guard(
-        "too few raw bytes",
-        "schema/inference.py",
-        "if size > len(self._rest):",
-        "if False:",
-        "test_open_inference",
-    ),
-    guard(
         "too many raw bytes",
         "schema/inference.py",
         "        if len(self._rest):",
@@ -991,7 +984,7 @@ GUARDS = [
     guard(
         "protocol in the metrics",
         "app.py",
-        "app.state.metrics.protocols.update(dict.fromkeys(protocol.templates, protocol.name))",
+        "app.state.metrics.protocols |= protocol.labels()",
         "pass",
         "test_open_inference",
     ),
@@ -1083,8 +1076,8 @@ GUARDS = [
     guard(
         "port of the environment",
         "settings.py",
-        'PORT_VARIABLES = ("AIP_HTTP_PORT", "PORT")',
-        'PORT_VARIABLES = ("PORT",)',
+        '("AIP_HTTP_PORT", "port"), ',
+        "",
         "test_vertex",
     ),
     guard(

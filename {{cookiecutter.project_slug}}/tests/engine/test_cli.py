@@ -1,6 +1,8 @@
 """The command line: what it prints and the code it ends with."""
 
+import builtins
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeRegressor
 
 from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
 from {{ cookiecutter.__package_name }}.cli import main
@@ -16,6 +19,7 @@ from {{ cookiecutter.__package_name }}.packaging.package import package
 from {{ cookiecutter.__package_name }}.schema.answers import agree
 from {{ cookiecutter.__package_name }}.settings import Settings
 
+from . import service
 from .models import package_diabetes
 
 
@@ -118,6 +122,46 @@ def test_help_teaches_every_setting(run: Callable[..., Ended]) -> None:
     assert ended.code == 0
     for name in Settings.model_fields:
         assert f"SERVING_{name.upper()}" in ended.out
+
+
+def test_a_model_that_check_refuses_replaces_nothing(tmp_path: Path) -> None:
+    """`check` runs in a process of its own, with the settings that `serve` has."""
+    directory = package_diabetes(tmp_path / "model")
+    before = (directory / "manifest.json").read_bytes()
+    command = ["model", "package", str(tmp_path / "estimator.joblib"), "--examples"]
+    command += [str(tmp_path / "examples.csv"), "--model-dir", str(directory)]
+    ended = service.run(*command, SERVING_MAX_MODEL_BYTES=100)
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("error: the model does not pass `check`: ")
+    assert "SERVING_MAX_MODEL_BYTES is 100" in last
+    assert (directory / "manifest.json").read_bytes() == before
+    ended = service.run(*command, "--version", "2", "--compare")
+    assert ended.returncode == 0, ended.stderr
+    assert "largest difference of a number is 0" in ended.stderr
+    assert f"ok: estimator 2 in {directory} may be served" in ended.stdout
+    restored = service.run("model", "restore", "--model-dir", str(directory))
+    assert restored.stdout == f"restored test 1 in {directory}\n"
+    assert (directory / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 2), ("no", 2)])
+def test_whoever_sits_at_a_terminal_is_asked_for_the_review(
+    answer: str,
+    code: int,
+    run: Callable[..., Ended],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joblib.dump(DecisionTreeRegressor().fit([[0.0], [1.0]], [0, 1]), tmp_path / "tree.joblib")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(builtins, "input", lambda _: answer)
+    command = ["model", "package", str(tmp_path / "tree.joblib"), "--examples", '[{"a": 1}]']
+    ended = run(*command, "--model-dir", str(tmp_path / "model"))
+    assert ended.code == code, ended.err
+    assert "sklearn.tree._tree.Tree" in ended.out
+    assert (tmp_path / "model").exists() == (code == 0)
 
 
 def test_model_show_prints_the_manifest_or_a_request(

@@ -149,16 +149,17 @@ def test_raw_tensors_get_the_same_answers(
 
 
 def test_a_body_that_expands_to_more_than_a_body_may_have_gets_413(
-    client: TestClient, path: str, settings: Settings
+    client: TestClient, path: str, settings: Settings, asked: dict[str, Any]
 ) -> None:
+    whole = gzip.compress(json.dumps(asked).encode())
     bomb = gzip.compress(b" " * (settings.max_body_bytes + 1))
     assert len(bomb) < settings.max_body_bytes
     for content, encoding, status in (
         (bomb, "gzip", 413),
         (b"{}", "gzip", 400),
-        (gzip.compress(b"{}")[:-1], "gzip", 400),
-        (gzip.compress(b"{}") + b"more", "gzip", 400),
-        (b"{}", "br", 415),
+        (whole[:-1], "gzip", 400),
+        (whole + b"more", "gzip", 400),
+        (whole, "br", 415),
     ):
         response = client.post(
             f"{path}/infer", content=content, headers={"Content-Encoding": encoding}
@@ -264,10 +265,10 @@ def slow(settings: Settings, loaded: LoadedModel) -> Iterator[tuple[TestClient, 
     free.set()
 
     def predict(batch: Batch) -> Outputs:
-        assert free.wait(30)
+        assert free.wait(10)
         return loaded.predict(batch)
 
-    in_a_thread = settings.model_copy(update={"inline_seconds": 0})
+    in_a_thread = settings.model_copy(update={"inline_seconds": 0, "request_timeout": 60.0})
     with TestClient(create_app(in_a_thread, with_predict(loaded, predict))) as client:
         yield client, free
         free.set()
@@ -460,6 +461,19 @@ def test_the_length_of_the_json_must_be_true() -> None:
         read_request(header + A, len(header) + len(A) + 1, TENSORS)
     with pytest.raises(InvalidJSON):
         read_request(header + A, len(header) - 1, TENSORS)
+
+
+def test_raw_tensors_need_the_length_of_the_json() -> None:
+    with pytest.raises(InvalidInput, match=LENGTH):
+        read_request(json.dumps({"inputs": [sized(32)]}).encode(), None, TENSORS)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(1500, 0.0015), (2_000_000, 2.0), (None, None)])
+def test_timeouts_are_in_microseconds(given: int | None, seconds: float | None) -> None:
+    asked = {"inputs": [tensor([1, 2], [1, 2])], "parameters": {"timeout": given}}
+    request = read_request(json.dumps(asked).encode(), None, TENSORS)
+    assert request.timeout == seconds
+    assert TENSORS.rows(request.tensors, request.timeout).timeout == seconds
 
 
 def test_a_body_without_json_is_the_only_input_of_one_row() -> None:

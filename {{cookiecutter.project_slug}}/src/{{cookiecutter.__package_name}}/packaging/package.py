@@ -27,7 +27,7 @@ from ..artifact.manifest import (
 )
 from ..artifact.refusals import Refusal, reason
 from ..artifact.runtimes import scikit_learn
-from ..artifact.runtimes.estimator import Estimator
+from ..artifact.runtimes.estimator import Estimator, fitted_on_array
 from ..artifact.threads import limit_threads
 from ..schema.answers import Answers, Prediction, agree
 from ..schema.signature import Cell, Column, Signature
@@ -115,12 +115,12 @@ def package(
             description=description,
             license=license,
             created=datetime.now(UTC).replace(microsecond=0),
-            source=Source(file=file.name, sha256=_sha256(file.read_bytes())),
+            source=_source(file),
             artifact=ArtifactRecord(
                 file=ARTIFACT,
                 format="skops",
                 size=len(data),
-                sha256=_sha256(data),
+                sha256=hashlib.sha256(data).hexdigest(),
                 trusted_types=types,
             ),
             built_with=built_with,
@@ -217,6 +217,8 @@ def _owner(
     if frame is None and layout == "frame":
         raise NotPackaged("columns of mixed types need pandas: `uv sync --extra package`.")
     fitted = np.array(rows, dtype=np.float64) if frame is None else frame
+    if frame is not None and fitted_on_array(estimator):
+        fitted = frame.to_numpy(dtype=object)
     return Owner(estimator, fitted, typical), rows
 
 
@@ -230,5 +232,6 @@ def _some(rows: Rows, most: int) -> Rows:
     return [rows[number] for number in _spread(len(rows), most)]
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _source(file: Path) -> Source:
+    with file.open("rb") as opened:
+        return Source(file=file.name, sha256=hashlib.file_digest(opened, "sha256").hexdigest())

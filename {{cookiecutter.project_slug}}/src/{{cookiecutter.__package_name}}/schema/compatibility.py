@@ -43,8 +43,6 @@ def _narrower(old: Column, new: Column) -> str:
     if new.bounds[1] < old.bounds[1]:
         return f"could be more than {new.bounds[1]}"
     lost = None if old.allowed is None else [v for v in old.allowed if v not in (new.allowed or ())]
-    if new.allowed is not None and lost is None:
-        return "could be what is none of its categories"
-    if new.allowed is not None and lost:
-        return f"could be {lost[0]!r}"
+    if new.allowed is not None and lost != []:
+        return "could be " + (repr(lost[0]) if lost else "what is none of its categories")
     return ""

@@ -69,7 +69,9 @@ class ForkedCrew(Crew):
                 os.close(predecessor._orders)
             try:
                 load_and_fork(
-                    settings, import_app, board, crew.number, listeners, files, supervisor
+                    *(settings, import_app, board, crew.number, listeners),
+                    files=files,
+                    supervisor=supervisor,
                 )
             except ServiceExit as error:
                 if predecessor is None:

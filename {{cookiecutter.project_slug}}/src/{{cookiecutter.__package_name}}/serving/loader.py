@@ -35,6 +35,7 @@ def load_and_fork(
     board: Board,
     place: int,
     listeners: Sequence[socket],
+    *,
     files: tuple[int, int, int | None],
     supervisor: int,
 ) -> None:

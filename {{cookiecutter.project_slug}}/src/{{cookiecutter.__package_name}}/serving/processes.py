@@ -18,7 +18,7 @@ if sys.platform != "linux":
 _SET_DEATH_SIGNAL, _SET_NAME, _SET_SUBREAPER = 1, 15, 36  # prctl(2), PR_SET_...
 
 _START_AGAIN = {"jemalloc_bg_thd"}
-"""Arrow's allocator (pandas brings it) prepares for forks and starts its thread again when needed."""
+"""Arrow's allocator (pandas brings it) prepares for forks and starts its thread again on demand."""
 
 logger = logging.getLogger("server")
 
