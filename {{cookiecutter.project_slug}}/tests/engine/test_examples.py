@@ -88,6 +88,17 @@ def test_categories_that_the_examples_lack_are_known_from_the_encoder(tmp_path: 
     assert color.allowed == ["blue", "red"]
 
 
+def test_however_many_values_the_model_knows_all_of_them_are_taken(tmp_path: Path) -> None:
+    codes = [f"{number:04}" for number in range(1500)]
+    rows = np.array([[code, "x"] for code in codes], dtype=object)
+    pytest.importorskip("pandas")
+    model = make_pipeline(OneHotEncoder(), LinearRegression()).fit(rows, np.arange(1500))
+    examples = json.dumps([{"code": code, "other": "x"} for code in codes[:10]])
+    code, other = packaged(tmp_path, model, examples).signature.inputs
+    assert code.allowed == codes
+    assert other.allowed == ["x"]
+
+
 def test_numbers_that_are_categories_are_enforced_too(tmp_path: Path) -> None:
     rows = np.column_stack([X[:, 0], np.arange(40) % 3])
     columns = make_column_transformer((OneHotEncoder(), [1]), remainder="passthrough")
