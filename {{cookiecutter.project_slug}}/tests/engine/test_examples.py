@@ -20,8 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 from {{ cookiecutter.__package_name }}.artifact.load import load_model
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest, read_manifest
 from {{ cookiecutter.__package_name }}.errors import ModelError, UsageError
-from {{ cookiecutter.__package_name }}.packaging import package as packaging
-from {{ cookiecutter.__package_name }}.packaging import project
+from {{ cookiecutter.__package_name }}.packaging import layouts, project
 from {{ cookiecutter.__package_name }}.packaging.directory import restore
 from {{ cookiecutter.__package_name }}.packaging.examples import read_examples
 from {{ cookiecutter.__package_name }}.packaging.package import package
@@ -137,7 +136,7 @@ def test_outputs_are_named(tmp_path: Path) -> None:
 def test_a_model_that_serving_would_change_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packaging, "agree", lambda *_: False)
+    monkeypatch.setattr(layouts, "agree", lambda *_: False)
     with pytest.raises(UsageError, match="answers example row 0 differently"):
         packaged(tmp_path, LinearRegression().fit(X, X[:, 0]), named(X))
     assert not (tmp_path / "model").exists()
