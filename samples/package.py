@@ -7,6 +7,7 @@ Replaces samples/scikit-learn/ and the hash of its manifest in hooks/post_gen_pr
 
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ def main() -> None:
             cwd=project,
             check=True,
         )
+    shutil.rmtree(TARGET / ".previous", ignore_errors=True)  # git keeps what was replaced
     digest = hashlib.sha256((TARGET / "manifest.json").read_bytes()).hexdigest()
     hook = HOOK.read_text(encoding="utf-8")
     pinned = re.sub(r'(?<="scikit-learn": ")[0-9a-f]{64}', digest, hook)

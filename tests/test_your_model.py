@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Render, clean_environment, uv
+from .conftest import ROOT, Render, Run, clean_environment, passed, uv
 
 pytestmark = pytest.mark.slow
 
@@ -142,20 +142,22 @@ def test_the_page_can_be_followed_word_by_word(reader: Reader) -> None:
     assert restored["version"] == "2"
 
 
-def test_the_projects_tests_are_about_its_model_whatever_that_is(own_project: Path) -> None:
+def test_the_projects_tests_are_about_its_model_whatever_that_is(
+    own_project: Path, run_in: Run
+) -> None:
     copy = own_project.parent / "tested"
     shutil.copytree(own_project, copy)
     shutil.copy(YOUR_MODEL / "three.py", copy)
-    uv(copy, "sync", "--quiet", "--extra", "package")
-    ran(["uv", "run", "--no-sync", "python", "three.py"], copy)
+    passed(run_in(copy, "python", "three.py"))
     for layout in ("array", "frame", "text"):
         package = ["model", "package", f"{layout}.joblib", "--examples", f"{layout}.csv"]
-        ran(["uv", "run", "--no-sync", "iris-service", *package, "--trust", "numpy.dtype"], copy)
+        passed(run_in(copy, "python", "-m", "iris_service", *package, "--trust", "numpy.dtype"))
         manifest = json.loads((copy / "model" / "manifest.json").read_bytes())
         assert manifest["signature"]["layout"] == layout
-        ran(["uv", "run", "--no-sync", "pytest", "-q", "tests/test_predict.py"], copy)
-        document = ran(["uv", "run", "--no-sync", "python", "-c", DOCUMENT], copy).stdout
-        assert not re.search("sepal|petal|setosa|versicolor|virginica", document)
+        passed(run_in(copy, "pytest", "-q", "-n0", "tests/test_predict.py"))
+        described = run_in(copy, "python", "-c", DOCUMENT)
+        passed(described)
+        assert not re.search("sepal|petal|setosa|versicolor|virginica", described.stdout)
 
 
 DOCUMENT = """
@@ -202,9 +204,3 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         timeout=PATIENCE,
         check=False,
     )
-
-
-def ran(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    ended = run(command, folder)
-    assert ended.returncode == 0, f"{command}\n{ended.stdout[-5000:]}\n{ended.stderr[-5000:]}"
-    return ended

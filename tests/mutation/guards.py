@@ -589,7 +589,7 @@ GUARDS = [
     ),
     guard(
         "the owner's own answers",
-        "packaging/package.py",
+        "packaging/layouts.py",
         "if not agree(own[number], answer, tolerance.relative, tolerance.absolute):",
         "if False:",
         "test_examples",

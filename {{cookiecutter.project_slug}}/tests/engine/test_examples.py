@@ -20,8 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 from {{ cookiecutter.__package_name }}.artifact.load import load_model
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest, read_manifest
 from {{ cookiecutter.__package_name }}.errors import ModelError, UsageError
-from {{ cookiecutter.__package_name }}.packaging import package as packaging
-from {{ cookiecutter.__package_name }}.packaging import project
+from {{ cookiecutter.__package_name }}.packaging import layouts, project
 from {{ cookiecutter.__package_name }}.packaging.directory import restore
 from {{ cookiecutter.__package_name }}.packaging.examples import read_examples
 from {{ cookiecutter.__package_name }}.packaging.package import package
@@ -88,6 +87,17 @@ def test_categories_that_the_examples_lack_are_known_from_the_encoder(tmp_path: 
     assert color.allowed == ["blue", "red"]
 
 
+def test_however_many_values_the_model_knows_all_of_them_are_taken(tmp_path: Path) -> None:
+    codes = [f"{number:04}" for number in range(1500)]
+    rows = np.array([[code, "x"] for code in codes], dtype=object)
+    pytest.importorskip("pandas")
+    model = make_pipeline(OneHotEncoder(), LinearRegression()).fit(rows, np.arange(1500))
+    examples = json.dumps([{"code": code, "other": "x"} for code in codes[:10]])
+    code, other = packaged(tmp_path, model, examples).signature.inputs
+    assert code.allowed == codes
+    assert other.allowed == ["x"]
+
+
 def test_numbers_that_are_categories_are_enforced_too(tmp_path: Path) -> None:
     rows = np.column_stack([X[:, 0], np.arange(40) % 3])
     columns = make_column_transformer((OneHotEncoder(), [1]), remainder="passthrough")
@@ -126,7 +136,7 @@ def test_outputs_are_named(tmp_path: Path) -> None:
 def test_a_model_that_serving_would_change_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packaging, "agree", lambda *_: False)
+    monkeypatch.setattr(layouts, "agree", lambda *_: False)
     with pytest.raises(UsageError, match="answers example row 0 differently"):
         packaged(tmp_path, LinearRegression().fit(X, X[:, 0]), named(X))
     assert not (tmp_path / "model").exists()

@@ -11,7 +11,6 @@ from .infer import MOST_CATEGORIES
 
 Rows = Sequence[Sequence[Cell]]
 UNSEEN = "a value that nobody has seen \u2603"
-MOST_ASKED = 1000
 
 
 class Acceptance:
@@ -23,17 +22,31 @@ class Acceptance:
 
     def takes(self, cells: dict[int, Cell]) -> bool:
         """Whether the model answers with finite numbers when these cells are others."""
-        row = [cells.get(place, cell) for place, cell in enumerate(self._row)]
-        try:
-            return self._predict([row]).finite
-        except Exception:  # whatever the model raises, it does not take it
-            return False
+        return self._answers([self._with(cells)])
 
     def each(self, cells: dict[int, Cell]) -> set[int]:
         """The places whose new cell the model takes; asked at once if it takes all of them."""
         if self.takes(cells):
             return set(cells)
         return {place for place, cell in cells.items() if self.takes({place: cell})}
+
+    def among(self, place: int, values: list[Any]) -> list[Any]:
+        """Those of the values that the model takes in one place; asked by halves."""
+        if not values or self._answers([self._with({place: value}) for value in values]):
+            return values
+        middle = len(values) // 2
+        if not middle:
+            return []
+        return self.among(place, values[:middle]) + self.among(place, values[middle:])
+
+    def _with(self, cells: dict[int, Cell]) -> list[Cell]:
+        return [cells.get(place, cell) for place, cell in enumerate(self._row)]
+
+    def _answers(self, rows: Rows) -> bool:
+        try:
+            return self._predict(rows).finite
+        except Exception:  # whatever the model raises, it does not take it
+            return False
 
 
 def accepted(
@@ -65,7 +78,7 @@ def accepted(
         update: dict[str, Any] = {"nullable": place in nullable}
         if place in strange.keys() - taken:
             candidates = _candidates(column, observed[place], estimator)
-            known = [value for value in candidates if asking.takes({place: value})]
+            known = asking.among(place, candidates)
             update |= {"categories": known, "enforce": True, "minimum": None, "maximum": None}
         found.append(column.model_copy(update=update))
     return found
@@ -95,4 +108,4 @@ def _candidates(column: Column, observed: set[Cell], estimator: Any) -> list[Any
             values |= set(getattr(categories, "tolist", list)())
     numbers = {float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)}
     texts = {value for value in values if isinstance(value, str)}
-    return sorted(texts if kind is str else numbers)[:MOST_ASKED]
+    return sorted(texts if kind is str else numbers)
