@@ -814,8 +814,8 @@ GUARDS = [
     guard(
         "port of the environment",
         "settings.py",
-        'PORT_VARIABLES = ("AIP_HTTP_PORT", "PORT")',
-        'PORT_VARIABLES = ("PORT",)',
+        '("AIP_HTTP_PORT", "port"), ',
+        "",
         "test_vertex",
     ),
     guard(
