@@ -22,7 +22,12 @@ demo: $(UV)  ## render a service, install it, start it, predict (ARGS=--refused:
 	@$(RUN) python tests/demo.py $(ARGS)
 
 test: $(UV)  ## render every combination and prove that it works
+ifeq ($(ARGS),)
+	@$(RUN) pytest --ignore=tests/mutation
+	@$(RUN) pytest tests/mutation --numprocesses=auto
+else
 	@$(RUN) pytest $(ARGS)
+endif
 
 test-fast: $(UV)  ## the tests that need no environment of a rendered project
 	@$(RUN) pytest -m "not slow" $(ARGS)

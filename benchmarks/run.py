@@ -4,6 +4,8 @@
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
     make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
     make bench ARGS=--knobs           with other settings than the defaults
+    make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
+    make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
     make bench ARGS='--rounds 1 --models logreg --connections 32'
 
 Every server is pinned to core 0 and wrk to core 1, so a figure is per core. Each round starts each
@@ -26,6 +28,7 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
+import workers
 from large import measure_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
@@ -33,6 +36,7 @@ from servers import (
     ALWAYS,
     HERE,
     KNOBS,
+    MIXED,
     OTHERS,
     PORT,
     Server,
@@ -54,18 +58,22 @@ def main() -> None:
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
+        if arguments.workers:
+            measure_workers(arguments, Path(scratch), work)
+            return
         service, packaged = prepare(Path(scratch), work, arguments.models)
         if arguments.large:
             cores = SERVER_CORE, LOAD_CORE
             measure_large(arguments, work, service, packaged, Path(scratch), cores)
             return
-        servers = [service, *ALWAYS, *(OTHERS if arguments.peers else [])]
-        if arguments.knobs:
-            servers = [service, *(turned(service, knob) for knob in KNOBS)]
-        if arguments.only:
-            servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
         measured = {}
         for model in arguments.models:
+            peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if arguments.peers else [])]
+            servers = [service, *peers]
+            if arguments.knobs:
+                servers = [service, *(turned(service, knob) for knob in KNOBS)]
+            if arguments.only:
+                servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
             measured[model] = rounds(
                 arguments, work, servers, model, packaged[model], Path(scratch)
             )
@@ -80,6 +88,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
     parser.add_argument("--large", action="store_true", help="measure large requests instead")
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
+    parser.add_argument("--workers", action="store_true", help="measure workers instead")
+    parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
     parser.add_argument("--only", help="names of peers, separated by commas")
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32, 128])
@@ -91,30 +101,54 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(scratch: Path, work: Path, models: list[str]) -> tuple[Server, dict[str, Path]]:
+def prepare(
+    scratch: Path, work: Path, models: list[str], trees: int = 0
+) -> tuple[Server, dict[str, Path]]:
     """Render and install the service; fit the models; package them as users do."""
     project = Path(
         cookiecutter(
             str(ROOT), no_input=True, default_config=True, accept_hooks=False, output_dir=scratch
         )
     )
-    uv("sync", "--compile-bytecode", "--no-dev", cwd=project)
+    # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
+    extras = ["--extra", "frame"] if "mixed" in models else []
+    uv("sync", "--compile-bytecode", "--no-dev", *extras, cwd=project)
     binaries = project / ".venv" / "bin"
     data = work / "models"
-    subprocess.run([binaries / "python", HERE / "models.py", data], check=True)
+    fitted = ["--large", str(trees)] if trees else []
+    fitted += ["--mixed"] if "mixed" in models else []
+    subprocess.run([binaries / "python", HERE / "models.py", data, *fitted], check=True)
     packaged = {}
     for model in models:
         packaged[model] = scratch / model
-        review = ["--trust", "sklearn.tree._tree.Tree"] if model == "forest" else []
+        tree = "sklearn.tree._tree.Tree"
+        types = {"forest": tree, "large": tree, "mixed": "numpy.dtype"}
+        review = ["--trust", types[model]] if model in types else []
         subprocess.run(
             [binaries / project.name, "model", "package", data / f"{model}.joblib", *review]
-            + ["--examples", data / "rows.csv", "--model-dir", packaged[model]],
+            + ["--examples", data / rows_of(model, "csv"), "--model-dir", packaged[model]],
             check=True,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "SERVING_MAX_MODEL_BYTES": str(workers.LARGEST)},
         )
     command = f"{binaries / project.name} serve --port {PORT}"
     variables = {"SERVING_ACCESS_LOG": "false"}
     return Server(OURS, (), command, "/readyz", variables=variables), packaged
+
+
+def measure_workers(arguments: argparse.Namespace, scratch: Path, work: Path) -> None:
+    """Measure one, two and four workers with a forest that is worth sharing."""
+    service, packaged = prepare(scratch, work, ["large"], arguments.trees)
+    found = workers.rounds(service, arguments, work / "models", packaged["large"], scratch)
+    memories, rates = workers.ratios(found)
+    print(f"4 workers / 1: memory {memories:.2f}   2 workers / 1: requests/s {rates:.2f}")
+    if arguments.write:
+        workers.write_workers(HERE / "workers.md", found, arguments)
+
+
+def rows_of(model: str, kind: str) -> str:
+    """The file of the rows that the model is asked for."""
+    return f"{'mixed-' if model == 'mixed' else ''}rows.{kind}"
 
 
 def rounds(
@@ -127,15 +161,17 @@ def rounds(
 ) -> tuple[Found, Rests]:
     """Measure every server in every round; print as it goes; return all figures."""
     file = work / "models" / f"{model}.joblib"
-    rows = json.loads((work / "models" / "rows.json").read_text(encoding="utf-8"))
+    rows = json.loads((work / "models" / rows_of(model, "json")).read_text(encoding="utf-8"))
     expected = json.loads((work / "models" / f"{model}-answers.json").read_text(encoding="utf-8"))
     configure_mlserver(scratch / "mlserver", file)
-    columns = (work / "models" / "rows.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    table = work / "models" / rows_of(model, "csv")
+    columns = table.read_text(encoding="utf-8").splitlines()[0].split(",")
     found: Found = {}
     rests: Rests = {}
     for number in range(arguments.rounds):
         for server in servers:
-            script = write_script(scratch / "load.lua", [server.body(row) for row in rows])
+            asked = [server.body(row, columns if model == "mixed" else None) for row in rows]
+            script = write_script(scratch / "load.lua", asked)
             binaries = install(server, work) if server.requirements else ""
             places = {"bin": binaries, "peers": HERE / "peers", "port": PORT}
             places["scratch"] = scratch / "mlserver"
@@ -148,7 +184,7 @@ def rounds(
             log = scratch / "server.log"
             with running(command, variables, server.ready, log, SERVER_CORE) as (process, seconds):
                 if server.name != "bare uvicorn":
-                    verify(server, rows, expected)
+                    verify(server, asked, expected)
                 measure(server.predict, script, 8, 2, LOAD_CORE)
                 for connections in arguments.connections:
                     figures = measure(

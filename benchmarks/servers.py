@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -19,6 +20,7 @@ class Server:
     command: with {bin} (of its environment), {peers}, {port} and {scratch} filled in.
     ready: the path that answers once it may be asked. predict: the path that is measured.
     open_inference: whether bodies are Open Inference tensors; else {"instances": [[...]]}.
+    records: the member that rows by name are in.
     """
 
     name: str
@@ -28,11 +30,12 @@ class Server:
     predict: str = "/predict"
     open_inference: bool = False
     variables: dict[str, str] = field(default_factory=dict)
+    records: str = "instances"
 
-    def body(self, row: list[float], columns: list[str] | None = None) -> str:
+    def body(self, row: list[Any], columns: list[str] | None = None) -> str:
         """The request for one row, as an array, or as an object with these columns."""
         if columns is not None:
-            return json.dumps({"instances": [dict(zip(columns, row, strict=True))]})
+            return json.dumps({self.records: [dict(zip(columns, row, strict=True))]})
         if not self.open_inference:
             return json.dumps({"instances": [row]})
         tensor = {"name": "X", "shape": [1, len(row)], "datatype": "FP64", "data": row}
@@ -100,6 +103,26 @@ def turned(service: Server, knob: dict[str, str]) -> Server:
     """The service with other settings, and named for them."""
     name = " ".join(f"{key.removeprefix('SERVING_').lower()}={knob[key]}" for key in knob)
     return replace(service, name=name, variables=service.variables | knob)
+
+
+# For the model of mixed columns, which is asked by their names.
+MIXED = [
+    ALWAYS[0],
+    Server(
+        "plain with pandas",
+        ("fastapi", "uvicorn[standard]", "scikit-learn", "pandas"),
+        "{bin}/python -m uvicorn --app-dir {peers} plain_pandas:app --port {port} --no-access-log",
+        "/docs",
+    ),
+    Server(
+        "MLflow",
+        ("mlflow", "scikit-learn", "uvicorn[standard]"),
+        "{bin}/python {peers}/with_mlflow.py --port {port} --folder {scratch}",
+        "/ping",
+        "/invocations",
+        records="dataframe_records",
+    ),
+]
 
 
 def install(server: Server, work: Path) -> Path:

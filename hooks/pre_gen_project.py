@@ -38,14 +38,13 @@ RESERVED = {
     "a Python keyword": " ".join([*keyword.kwlist, *keyword.softkwlist, "case match type"]),
     "a module of Python": """aifc annotationlib asynchat asyncore audioop cgi cgitb chunk crypt
     compression distutils imghdr imp lib2to3 mailcap msilib nis nntplib ossaudiodev pipes smtpd
-    sndhdr spwd sunau telnetlib tomllib uu xdrlib """
-    + " ".join(sys.stdlib_module_names),
+    sndhdr spwd sunau telnetlib tomllib uu xdrlib """ + " ".join(sys.stdlib_module_names),
     "a name that the project uses": """activate annotated_types anyio build certifi click conftest
     coverage deactivate dist fastapi h11 hatchling httptools httpx httpx2 hypothesis idna joblib
-    model mypy numpy onnx onnxruntime orjson packaging pandas pip pre_commit prometheus_client
-    pyarrow pydantic pydantic_core pydantic_settings pytest pytest_xdist python python3 requests
-    ruff schemathesis scikit_learn scipy setuptools skl2onnx sklearn skops src starlette test tests
-    threadpoolctl types_requests typing_extensions urllib3 uv uvicorn uvloop wheel xdist""",
+    lightgbm model mypy numpy orjson packaging pandas pip pre_commit pyarrow prometheus_client
+    pydantic pydantic_core pydantic_settings pytest pytest_xdist python python3 requests ruff
+    schemathesis scikit_learn scipy setuptools sklearn skops src starlette test tests threadpoolctl
+    types_requests typing_extensions urllib3 uv uvicorn uvloop wheel xdist xgboost xgboost_cpu""",
     "a device of Windows": " ".join(["con prn aux nul", *(f"com{i} lpt{i}" for i in range(10))]),
 }
 JINJA = re.compile("[{][%#{]")

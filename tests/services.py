@@ -66,13 +66,14 @@ class Service:
         model: Path,
         *,
         wait: bool = True,
+        command: Sequence[object] = (),
         variables_besides: dict[str, str] | None = None,
         **settings: object,
     ) -> None:
         variables = {f"SERVING_{name.upper()}": str(value) for name, value in settings.items()}
         variables = {"SERVING_PORT": "0", **variables}
         variables |= {"SERVING_MODEL_DIR": str(model), "SERVING_LOG_FORMAT": "json"}
-        self._command = [environment / "iris-service", "serve"]
+        self._command = command or [environment / "iris-service", "serve"]
         self._environment = clean_environment(**variables, **(variables_besides or {}))
         self._wait = wait
         self.log: list[dict[str, Any]] = []
@@ -148,10 +149,8 @@ class Service:
 
     def memory(self) -> int:
         """Bytes of all processes, shared ones counted once."""
-        return sum(
-            int(re.search(r"^Pss: +(\d+)", read(f"/proc/{pid}/smaps_rollup"), re.M)[1]) * 1024
-            for pid in self.group()
-        )
+        rollups = "".join(read(f"/proc/{pid}/smaps_rollup") for pid in self.group())
+        return 1024 * sum(map(int, re.findall(r"^Pss: +(\d+)", rollups, re.M)))
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body, by a connection of its own."""

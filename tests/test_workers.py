@@ -213,7 +213,7 @@ def test_a_model_that_takes_less_is_refused_and_nothing_changes(
         os.kill(service.process.pid, signal.SIGHUP)
         line = service.wait_for("reload failed")
         assert line["level"] == "error"
-        assert "is classification" in line["message"]
+        assert "is for classification" in line["message"]
         wait_until(lambda: service.metric('serving_reloads_total{result="failed"}') == 1)
         with Clients(service, 4) as clients:
             clients.wait_for(5)
@@ -360,12 +360,24 @@ def test_work_in_flight_is_finished_or_cut_with_a_line(
             wait_until(lambda: service.metric("serving_in_flight") == 2)
             clients.stop()
             os.kill(service.process.pid, signal.SIGTERM)
+            # Whoever comes now is refused, while the request in flight is still computed.
+            wait_until(lambda: refuses(service.port), 1)
+            assert clients.all() == []
             assert service.ended() == 0
         (answer,) = clients.all()
         cut = seconds > grace
         assert (answer.status == 200) != cut
         said = any("timeout graceful shutdown exceeded" in line for line in service.said())
         assert said == cut
+
+
+def refuses(port: int) -> bool:
+    """Whether a connection is refused, not left waiting."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 # The port.
@@ -388,3 +400,87 @@ def test_two_services_never_share_a_port(
     assert ended.returncode == 3
     (line,) = ended.stderr.splitlines()
     assert f"port {service.port}" in line
+
+
+# Where a fork is not safe.
+
+ELSEWHERE = """
+from iris_service import cli
+from iris_service.serving import supervisor
+from iris_service.serving.spawned import SpawnedCrew
+
+supervisor.kind_of_crew = lambda: SpawnedCrew  # as it is where the system is not Linux
+if __name__ == "__main__":
+    cli.main(["serve"])
+"""
+
+
+def test_elsewhere_each_worker_has_a_copy_and_all_else_is_the_same(
+    environment: Path, once: Path, twice: Path, project: Path, tmp_path: Path
+) -> None:
+    """What macOS and Windows run, run here."""
+    model = Path(shutil.copytree(once, tmp_path / "model"))
+    script = tmp_path / "serve.py"
+    script.write_text(ELSEWHERE, encoding="utf-8")
+    command = [environment / "python", script]
+    with Service(environment, model, command=command, workers=2, drain_delay=1) as service:
+        service.wait_for("has its own copy of the model")
+        with Clients(service, 4) as clients:
+            clients.wait_for(10)
+        wait_until(
+            lambda: (
+                service.metric(
+                    'serving_requests_total{protocol="native",route="/predict",status="2xx"}'
+                )
+                == len(clients.all())
+            )
+        )
+        workers = copies(service)
+        os.kill(workers[0], signal.SIGKILL)
+        wait_until(lambda: service.metric("serving_worker_restarts_total") == 1)
+        wait_until(lambda: service.metric("serving_workers") == 2)
+        workers = copies(service)
+        os.kill(workers[1], signal.SIGSTOP)
+        wait_until(lambda: workers[1] not in copies(service), 20)
+        wait_until(lambda: service.metric("serving_workers") == 2)
+        replace(model, project / "model")
+        os.kill(service.process.pid, signal.SIGHUP)
+        assert "is for classification" in service.wait_for("reload failed")["message"]
+        replace(model, twice)
+        os.kill(service.process.pid, signal.SIGHUP)
+        service.wait_for("2 replaces model 1")
+        wait_until(lambda: len(copies(service)) == 2)
+        with Clients(service, 4) as clients:
+            clients.wait_for(5)
+            os.killpg(service.process.pid, signal.SIGTERM)
+            wait_until(lambda: service.get("/readyz")[0] == 503, 0.5)
+            clients.wait_for(2)
+        assert {(a.status, round(a.value, 9)) for a in clients.all()} == {(200, 3.0)}
+        assert service.ended() == 0
+        assert service.group() == []
+
+
+def test_elsewhere_a_failed_start_ends_with_code_3_and_one_line(
+    environment: Path, once: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(once, tmp_path / "model"))
+    (model / "model.skops").unlink()
+    script = tmp_path / "serve.py"
+    script.write_text(ELSEWHERE, encoding="utf-8")
+    command = [environment / "python", script]
+    with Service(environment, model, command=command, wait=False, workers=2) as service:
+        assert service.ended() == 3
+        (line,) = service.said()
+        assert "model missing" in line
+
+
+def copies(service: Service) -> list[int]:
+    """Process ids of the workers: those that a fresh interpreter was started for."""
+    return [pid for pid in service.named("") if b"spawn_main" in cmdline(pid)]
+
+
+def cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -181,9 +181,7 @@ def test_the_recorded_examples_are_valid_and_reproduce(served: Served) -> None:
 
 
 def test_every_column_takes_what_its_schema_says_and_nothing_else(served: Served) -> None:
-    row = next(
-        served.named(n) for n in range(len(served.rows)) if None not in served.rows[n]
-    )
+    row = next(served.named(n) for n in range(len(served.rows)) if None not in served.rows[n])
     kinds = {"float64": 1.5, "int64": 7, "bool": True, "string": "unseen \u2603"}
     for column in served.signature.inputs:
         assert (served.ask([row | {column.name: None}]).status_code == 200) == column.nullable

@@ -91,6 +91,16 @@ def with_frame(estimator: Any, target: Any = Y) -> Kind:
     return fit
 
 
+def of_array(estimator: Any) -> tuple[Any, Any]:
+    rows = mixed()[["plan", "city"]].to_numpy(dtype=object)
+    return estimator.fit(rows, Y), rows
+
+
+def of_categories(estimator: Any) -> tuple[Any, Any]:
+    frame = mixed().astype({"plan": "category", "city": "category"})
+    return estimator.fit(frame, Y), frame
+
+
 KINDS: dict[str, Kind] = {
     "a linear pipeline": fitted(make_pipeline(StandardScaler(), LogisticRegression()), X, NAMES),
     "a pipeline fitted on a DataFrame": fitted(
@@ -124,6 +134,9 @@ KINDS: dict[str, Kind] = {
             ),
             HistGradientBoostingClassifier(max_iter=5),
         )
+    ),
+    "strings that were fitted as an array": lambda: of_array(
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
     ),
     "texts": fitted(
         make_pipeline(TfidfVectorizer(), LogisticRegression()),
@@ -160,6 +173,12 @@ KINDS: dict[str, Kind] = {
     "XGBoost of numbers": fitted(xgboost.XGBRegressor(n_estimators=5), X, X[:, 0]),
     "XGBoost on a DataFrame": fitted(
         xgboost.XGBClassifier(n_estimators=5), pd.DataFrame(X, columns=list("abcd")), Y
+    ),
+    "XGBoost with categories": lambda: of_categories(
+        xgboost.XGBClassifier(n_estimators=5, enable_categorical=True)
+    ),
+    "LightGBM with categories": lambda: of_categories(
+        lightgbm.LGBMClassifier(n_estimators=5, verbose=-1)
     ),
     "LightGBM": fitted(lightgbm.LGBMClassifier(n_estimators=5, verbose=-1), X, NAMES),
     "LightGBM of numbers": fitted(

@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None, model: LoadedModel | None = Non
     app.router.routes[:0] = predict.router.routes
     for protocol in app.state.protocols:
         app.router.routes += protocol.router.routes
-        app.state.metrics.protocols.update(dict.fromkeys(protocol.templates, protocol.name))
+        app.state.metrics.protocols |= protocol.labels()
     app.include_router(health.router)
     install_problems(app)
     install_openapi(app)

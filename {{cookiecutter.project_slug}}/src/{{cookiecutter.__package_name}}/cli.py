@@ -115,6 +115,8 @@ def _serve(given: argparse.Namespace) -> None:
     for sig in (signal.SIGINT, signal.SIGTERM):
         # Nothing is served yet, nothing is half-written: that was an order, and it is done.
         signal.signal(sig, lambda *_: os._exit(0))
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is read is new enough
     try:
         if settings.workers > 1:
             from .serving.supervisor import supervise

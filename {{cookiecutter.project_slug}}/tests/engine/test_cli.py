@@ -1,16 +1,25 @@
 """The command line: what it prints and the code it ends with."""
 
+import builtins
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import pytest
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeRegressor
 
 from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
 from {{ cookiecutter.__package_name }}.cli import main
+from {{ cookiecutter.__package_name }}.packaging.package import package
 from {{ cookiecutter.__package_name }}.schema.answers import agree
 from {{ cookiecutter.__package_name }}.settings import Settings
 
+from . import service
 from .models import package_diabetes
 
 
@@ -67,6 +76,23 @@ def test_predict_answers_every_row_of_a_file(
         assert agree(example.output, prediction, tolerance.relative, tolerance.absolute)
 
 
+def test_predict_reads_a_table_as_the_signature_has_it(
+    run: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """What looks like a number is text where the model takes text."""
+    texts = ["01 good", "02", "1.5", ""]
+    model = make_pipeline(HashingVectorizer(), LogisticRegression())
+    joblib.dump(model.fit(texts, [0, 1, 0, 1]), tmp_path / "model.joblib")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\n" + "\n".join(f'"{text}"' for text in texts), encoding="utf-8")
+    examples = json.dumps([{"text": text} for text in texts])
+    package(tmp_path / "model.joblib", examples, tmp_path / "model", name="t", version="1")
+    ended = run("predict", str(rows), "--model-dir", str(tmp_path / "model"))
+    assert (ended.code, ended.err) == (0, "")
+    labels = [json.loads(line)["label"] for line in ended.out.splitlines()]
+    assert labels == model.predict(texts).tolist()
+
+
 def test_predict_names_what_does_not_fit(
     run: Callable[..., Ended], tmp_path: Path, model_dir: Path
 ) -> None:
@@ -96,6 +122,46 @@ def test_help_teaches_every_setting(run: Callable[..., Ended]) -> None:
     assert ended.code == 0
     for name in Settings.model_fields:
         assert f"SERVING_{name.upper()}" in ended.out
+
+
+def test_a_model_that_check_refuses_replaces_nothing(tmp_path: Path) -> None:
+    """`check` runs in a process of its own, with the settings that `serve` has."""
+    directory = package_diabetes(tmp_path / "model")
+    before = (directory / "manifest.json").read_bytes()
+    command = ["model", "package", str(tmp_path / "estimator.joblib"), "--examples"]
+    command += [str(tmp_path / "examples.csv"), "--model-dir", str(directory)]
+    ended = service.run(*command, SERVING_MAX_MODEL_BYTES=100)
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("error: the model does not pass `check`: ")
+    assert "SERVING_MAX_MODEL_BYTES is 100" in last
+    assert (directory / "manifest.json").read_bytes() == before
+    ended = service.run(*command, "--version", "2", "--compare")
+    assert ended.returncode == 0, ended.stderr
+    assert "largest difference of a number is 0" in ended.stderr
+    assert f"ok: estimator 2 in {directory} may be served" in ended.stdout
+    restored = service.run("model", "restore", "--model-dir", str(directory))
+    assert restored.stdout == f"restored test 1 in {directory}\n"
+    assert (directory / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 2), ("no", 2)])
+def test_whoever_sits_at_a_terminal_is_asked_for_the_review(
+    answer: str,
+    code: int,
+    run: Callable[..., Ended],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joblib.dump(DecisionTreeRegressor().fit([[0.0], [1.0]], [0, 1]), tmp_path / "tree.joblib")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(builtins, "input", lambda _: answer)
+    command = ["model", "package", str(tmp_path / "tree.joblib"), "--examples", '[{"a": 1}]']
+    ended = run(*command, "--model-dir", str(tmp_path / "model"))
+    assert ended.code == code, ended.err
+    assert "sklearn.tree._tree.Tree" in ended.out
+    assert (tmp_path / "model").exists() == (code == 0)
 
 
 def test_model_show_prints_the_manifest_or_a_request(

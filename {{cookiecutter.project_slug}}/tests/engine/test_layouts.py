@@ -199,6 +199,37 @@ def test_a_frame_has_the_types_that_pandas_reads() -> None:
     assert str(batches_module.batches(signature)(OF_MIXED[1:2])["color"].dtype) == "str"
 
 
+def test_categories_are_those_of_training_whatever_is_asked() -> None:
+    pytest.importorskip("pandas")
+    inputs = [
+        Column(name="c", dtype="string", nullable=True, categories=["b", "a"], categorical=True)
+    ]
+    signature = Signature(layout="frame", inputs=inputs, task="regression")
+    for rows in ([["a"]], [[None], ["unseen"], ["b"]]):
+        column = batches_module.batches(signature)(rows)["c"]
+        assert column.cat.categories.tolist() == ["b", "a"]
+        known = [cell if cell in ("a", "b") else None for (cell,) in rows]
+        assert column.astype(object).where(column.notna(), None).tolist() == known
+
+
+def test_an_estimator_that_knows_no_names_is_given_none() -> None:
+    """It would warn of them on every call."""
+    pytest.importorskip("pandas")
+    rows = np.array([["red", 1], ["blue", 2], [np.nan, 3]] * 4, dtype=object)
+    estimator = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+    estimator.fit(rows, [0, 1, 0] * 4)
+    signature = Signature(
+        layout="frame",
+        inputs=[Column(name="color", dtype="string", nullable=True), Column(name="n")],
+        task="classification",
+        classes=[0, 1],
+        probabilities=True,
+    )
+    outputs = loaded(estimator, signature)([["red", 1.0], [None, 3.0], ["unseen", 9.0]])
+    asked = np.array([["red", 1], [np.nan, 3], ["unseen", 9]], dtype=object)
+    assert np.allclose(outputs.probabilities, estimator.predict_proba(asked))
+
+
 def test_a_frame_is_given_to_the_estimator_by_name() -> None:
     pandas = pytest.importorskip("pandas")
     training = pandas.DataFrame(

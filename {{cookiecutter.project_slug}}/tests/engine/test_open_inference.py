@@ -96,6 +96,12 @@ def test_health_and_metadata(client: TestClient, path: str, manifest: Manifest) 
         assert client.get(f"{place}/stats").json()["model_stats"][0]["name"] == manifest.name
 
 
+def test_its_requests_are_counted_under_its_name(client: TestClient) -> None:
+    client.get("/v2/health/live")
+    labels = 'protocol="open-inference",route="/v2/health/live",status="2xx"'
+    assert labels + "} 1.0" in client.get("/metrics").text
+
+
 def test_infer_agrees_with_predict(
     client: TestClient, path: str, asked: dict[str, Any], manifest: Manifest
 ) -> None:

@@ -187,7 +187,7 @@ OF_MIXED: list[tuple[Any, bool]] = [
     ({"yes": None}, False),
     ({"maybe": None}, True),
     ({"text": ""}, True),
-    ({"text": "unseen [{\u2028\"\\"}, True),
+    ({"text": 'unseen [{\u2028"\\'}, True),
     ({"text": 1}, False),
     ({"text": None}, False),
     ({"known": None}, True),

@@ -278,6 +278,7 @@ def test_an_estimator_of_another_minor_release_is_refused(
         text = refused(file, examples)
         assert other in text
         assert sklearn.__version__ in text
+        assert f"uv add 'scikit-learn~={major}.{int(minor) + shift}.0'" in text
 
 
 # --- what is recorded ---

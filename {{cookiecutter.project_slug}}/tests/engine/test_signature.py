@@ -59,6 +59,8 @@ def test_contradictions_are_refused(fields: dict[str, Any], message: str) -> Non
         {"dtype": "string", "categories": [1.0]},
         {"dtype": "int64", "categories": ["1"]},
         {"categories": []},
+        {"dtype": "string", "categorical": True},
+        {"categories": [1.0], "categorical": True},
         {"dtype": "object"},
     ],
 )

@@ -47,15 +47,10 @@ class Protocol:
     describe: Callable[[str, Schema, Any], dict[int, str]]
     error: Schema
 
-    @property
-    def name(self) -> str:
-        """What metrics call it: the tag of its routes."""
-        return str(self.router.tags[0])
-
-    @property
-    def templates(self) -> list[str]:
-        """The paths of its routes."""
-        return [route.path for route in self.router.routes if isinstance(route, APIRoute)]
+    def labels(self) -> dict[str, str]:
+        """What metrics call it, by the templates of its routes: the tag of its router."""
+        routes = (route for route in self.router.routes if isinstance(route, APIRoute))
+        return {route.path: str(self.router.tags[0]) for route in routes}
 
     def owns(self, path: str) -> bool:
         """Whether errors at `path` are in the form of this protocol."""

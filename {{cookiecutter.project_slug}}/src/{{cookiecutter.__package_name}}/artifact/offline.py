@@ -18,7 +18,7 @@ def predict_file(path: Path, model: LoadedModel, batch_rows: int) -> Iterator[Pr
     The rows are checked exactly as those of a request are. Raises UsageError at the first batch
     that does not fit, naming the row (counted from 0) and what is wrong with it.
     """
-    rows = read_rows(path)
+    rows = read_rows(path, model.manifest.signature.inputs)
     parser = RequestParser(model.manifest.signature, max_rows=batch_rows)
     answers = Answers(model.manifest.signature)
     for start in range(0, len(rows), batch_rows):

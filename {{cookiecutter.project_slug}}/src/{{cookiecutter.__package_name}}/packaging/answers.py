@@ -34,11 +34,17 @@ class Owner:
         try:
             with warnings.catch_warnings(action="ignore"):
                 found = getattr(self.estimator, method)(part)
-                return found if isinstance(found, list) else dense(found)
+                found = found if isinstance(found, list) else dense(found)
         except NotFittedError:
             raise NotPackaged("the model is not fitted.") from None
         except Exception as error:
             raise NotPackaged(f"the model fails on an example ({reason(error)}).") from error
+        if method == "predict" and len(found) != 1:
+            raise NotPackaged(
+                f"the model gives {len(found)} answers to one example. If it is a model of texts, "
+                "choose its one column: --columns NAME."
+            )
+        return found
 
     def answer(self, number: int, signature: Signature) -> Prediction:
         """The prediction of one example, without anything that serving does differently.

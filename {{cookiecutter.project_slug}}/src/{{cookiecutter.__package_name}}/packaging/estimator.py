@@ -133,5 +133,7 @@ def _read_skops(path: Path, trusted_types: Sequence[str], review: Review) -> Any
     _check_review(types, trusted_types, review)
     try:
         return scikit_learn.parse(data, types)
+    except OtherRelease as error:
+        raise NotPackaged(f"{path}: {error}") from error
     except Refusal as error:
         raise NotPackaged(f"{path}: {error.problem}.") from error

@@ -1,7 +1,7 @@
 """Example rows of a model, from what its owner has: a file, a pickled DataFrame, or JSON."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from .estimator import PICKLES, NotPackaged, warn_of_pickle
 class Examples:
     """Rows by column name, of what JSON has; None where a value is missing.
 
-    whole: names of the columns that are of integers, where the source says so. frame: the rows as
-    their owner's DataFrame, where the source is one.
+    whole: names of the columns that are of integers, where the source says so. categories: those
+    of columns that pandas holds as categories. frame: the rows as their owner's DataFrame, where
+    the source is one.
     """
 
     rows: list[Row]
     whole: frozenset[str] = frozenset()
+    categories: Mapping[str, list[Any]] = field(default_factory=dict)
     frame: Any = None
 
 
@@ -82,7 +84,12 @@ def _of_frame(frame: Any, path: Path) -> Examples:
     rows = [{name: _plain(value) for name, value in record.items()} for record in records]
     check_rows(rows, str(path))
     whole = {name for name, kind in frame.dtypes.items() if getattr(kind, "kind", "") in "iu"}
-    return Examples(rows, frozenset(whole), frame)
+    categories = {
+        name: kind.categories.tolist()
+        for name, kind in frame.dtypes.items()
+        if hasattr(kind, "categories")
+    }
+    return Examples(rows, frozenset(whole), categories, frame)
 
 
 def _plain(value: Any) -> Any:

@@ -65,7 +65,9 @@ def columns(examples: Examples, names: Sequence[str]) -> list[Column]:
                 )
         given = [cell for cell in cells if cell is not None]
         observed: dict[str, Any] = {}
-        if dtype == "string" and given and len(set(given)) <= MOST_CATEGORIES:
+        if name in examples.categories and dtype == "string":
+            observed = {"categories": examples.categories[name], "categorical": True}
+        elif dtype == "string" and given and len(set(given)) <= MOST_CATEGORIES:
             observed = {"categories": sorted(set(given))}
         elif dtype in {"float64", "int64"} and given:
             observed = {"minimum": float(min(given)), "maximum": float(max(given))}

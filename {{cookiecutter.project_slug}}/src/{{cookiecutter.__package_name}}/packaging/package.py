@@ -25,9 +25,9 @@ from ..artifact.manifest import (
     Source,
     Tolerance,
 )
-from ..artifact.refusals import Refusal
+from ..artifact.refusals import Refusal, reason
 from ..artifact.runtimes import scikit_learn
-from ..artifact.runtimes.estimator import Estimator
+from ..artifact.runtimes.estimator import Estimator, fitted_on_array
 from ..artifact.threads import limit_threads
 from ..schema.answers import Answers, Prediction, agree
 from ..schema.signature import Cell, Column, Signature
@@ -115,12 +115,12 @@ def package(
             description=description,
             license=license,
             created=datetime.now(UTC).replace(microsecond=0),
-            source=Source(file=file.name, sha256=_sha256(file.read_bytes())),
+            source=_source(file),
             artifact=ArtifactRecord(
                 file=ARTIFACT,
                 format="skops",
                 size=len(data),
-                sha256=_sha256(data),
+                sha256=hashlib.sha256(data).hexdigest(),
                 trusted_types=types,
             ),
             built_with=built_with,
@@ -171,7 +171,11 @@ def _served(owner: Owner, loaded: Any, draft: Signature, rows: Rows) -> Served:
     own = {}
     for number in {*_spread(len(rows), MOST_ROWS), *_spread(len(rows), GOLDEN_EXAMPLES)}:
         own[number] = owner.answer(number, signature)
-        (answer,) = answers(served([rows[number]]))
+        try:
+            (answer,) = answers(served([rows[number]]))
+        except Exception as error:  # whatever the model raises
+            text = f"served, the model fails on example row {number} ({reason(error)})."
+            raise NotPackaged(text) from error
         if not agree(own[number], answer, tolerance.relative, tolerance.absolute):
             raise NotPackaged(f"served, the model answers example row {number} differently.")
     return Served(served, signature, rows, own)
@@ -213,6 +217,8 @@ def _owner(
     if frame is None and layout == "frame":
         raise NotPackaged("columns of mixed types need pandas: `uv sync --extra package`.")
     fitted = np.array(rows, dtype=np.float64) if frame is None else frame
+    if frame is not None and fitted_on_array(estimator):
+        fitted = frame.to_numpy(dtype=object)
     return Owner(estimator, fitted, typical), rows
 
 
@@ -226,5 +232,6 @@ def _some(rows: Rows, most: int) -> Rows:
     return [rows[number] for number in _spread(len(rows), most)]
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _source(file: Path) -> Source:
+    with file.open("rb") as opened:
+        return Source(file=file.name, sha256=hashlib.file_digest(opened, "sha256").hexdigest())

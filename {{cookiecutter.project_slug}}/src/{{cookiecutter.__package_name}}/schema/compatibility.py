@@ -13,10 +13,9 @@ REMEDY = "Deploy it as a service of its own, or restart this one."
 def check_accepts_as_much(old: Signature, new: Signature) -> None:
     """Raise NarrowerSignature unless `new` takes everything that `old` takes, and means the same
     by it."""
-    if (old.layout, old.task) != (new.layout, new.task):
+    if old.task != new.task:
         raise NarrowerSignature(
-            f"the new model is {new.task} over {new.layout}, the old one {old.task} over "
-            f"{old.layout}. {REMEDY}"
+            f"the new model is for {new.task}, the old one for {old.task}. {REMEDY}"
         )
     for number, (was, becomes) in enumerate(zip(old.inputs, new.inputs, strict=False)):
         if was.name != becomes.name:
@@ -35,7 +34,7 @@ def check_accepts_as_much(old: Signature, new: Signature) -> None:
 
 def _narrower(old: Column, new: Column) -> str:
     """What `new` refuses of that which `old` accepts."""
-    if old.dtype != new.dtype:
+    if (old.dtype, new.dtype) != ("int64", "float64") and old.dtype != new.dtype:
         return f"was {old.dtype} and would be {new.dtype}"
     if old.nullable and not new.nullable:
         return "could be null"
@@ -43,4 +42,7 @@ def _narrower(old: Column, new: Column) -> str:
         return f"could be less than {new.bounds[0]}"
     if new.bounds[1] < old.bounds[1]:
         return f"could be more than {new.bounds[1]}"
+    lost = None if old.allowed is None else [v for v in old.allowed if v not in (new.allowed or ())]
+    if new.allowed is not None and lost != []:
+        return "could be " + (repr(lost[0]) if lost else "what is none of its categories")
     return ""

@@ -28,6 +28,7 @@ class Column(Record):
 
     minimum and maximum, or categories, are what was observed when the model was packaged: shown
     to readers of the schema, and enforced only where `enforce` is true.
+    categorical: a string column that pandas holds as categories, which were fixed in training.
     """
 
     name: Name
@@ -36,6 +37,7 @@ class Column(Record):
     minimum: float | None = None
     maximum: float | None = None
     categories: Annotated[list[StrictStr] | list[float], Field(min_length=1)] | None = None
+    categorical: bool = False
     enforce: bool = False
 
     @model_validator(mode="after")
@@ -48,6 +50,8 @@ class Column(Record):
             raise ValueError("categories are of the column's own type, and booleans have none")
         if self.dtype == "bool" and self.categories is not None:
             raise ValueError("categories are of the column's own type, and booleans have none")
+        if self.categorical and (self.dtype != "string" or self.categories is None):
+            raise ValueError("categorical columns are strings with categories")
         return self
 
     @property

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 _PAGE = mmap.PAGESIZE
 _COPY = 256 * 1024
@@ -74,11 +74,11 @@ class Place:
     model_bytes = Word(4)
     _published = Word(5)
 
-    def __init__(self, memory: mmap.mmap, number: int) -> None:
+    def __init__(self, memory: memoryview, number: int) -> None:
         start = _PAGE + number * _STRIDE
         self.number = number
-        self.words = memoryview(memory)[start : start + _PAGE].cast("q")
-        self._copies = memoryview(memory)[start + _PAGE : start + _STRIDE]
+        self.words = memory[start : start + _PAGE].cast("q")
+        self._copies = memory[start + _PAGE : start + _STRIDE]
 
     def publish(self, snapshot: bytes) -> None:
         """Show what was counted. Raises ValueError if it is longer than 256 KiB."""
@@ -112,10 +112,21 @@ class Board:
     reloads_done = Word(1)
     reloads_failed = Word(2)
 
-    def __init__(self, places: int) -> None:
-        memory = mmap.mmap(-1, _PAGE + places * _STRIDE)
-        self.words = memoryview(memory)[:_PAGE].cast("q")
-        self.places = [Place(memory, number) for number in range(places)]
+    def __init__(self, places: int, memory: Any = None) -> None:
+        """memory: of the size that is needed, all zero; else some that forked children share."""
+        self._memory = mmap.mmap(-1, self.size(places)) if memory is None else memory
+        view = memoryview(self._memory).cast("B")
+        self.words = view[:_PAGE].cast("q")
+        self.places = [Place(view, number) for number in range(places)]
+
+    @staticmethod
+    def size(places: int) -> int:
+        """Bytes for so many places."""
+        return _PAGE + places * _STRIDE
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a child that is started afresh is given it."""
+        return Board, (len(self.places), self._memory)
 
 
 class SharedCounts:
@@ -128,9 +139,9 @@ class SharedCounts:
         self.left_behind = place.snapshot()
 
     def snapshots(self) -> Iterator[tuple[bytes, bool]]:
-        """What each place has published, and whether its worker lives."""
+        """What each place has published, and whether the worker that did is still there."""
         for place in self._board.places:
-            yield place.snapshot(), place.state != State.EMPTY
+            yield place.snapshot(), place.state in {State.READY, State.DRAINING}
 
     def of_the_service(self) -> dict[str, list[float]]:
         """What the supervisor counted, by the names of the metrics."""

@@ -49,7 +49,6 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._all_head = True
         """Whether what arrived last belongs to one unfinished head, all of it."""
-        self._discarded = 0
         self._active: Exchange | None = None
         self._reading: Exchange | None = None
         """The request whose body is being read."""
@@ -155,10 +154,6 @@ class Connection(HttpToolsProtocol):
         """A piece of the body is here. Of a request that was answered already, it is discarded."""
         if self._reading is not None and not self._reading.complete:
             self._reading.feed(body)
-        elif self._reading is not None:
-            self._discarded += len(body)
-            if self._discarded > self.limits.body_bytes:
-                self._close()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -166,7 +161,6 @@ class Connection(HttpToolsProtocol):
         if exchange is None:
             return
         self._reading = None
-        self._discarded = 0
         self._phase = IDLE
         exchange.end()
         if exchange.complete and self._active is None:

@@ -1,35 +1,38 @@
-"""A loader and the workers that it forked: one generation of the processes that serve."""
+"""The workers of one generation, as the supervisor sees them: those that serve one loaded model."""
 
-import json
-import logging
-import os
-import sys
+import signal
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from socket import socket
+from typing import Any, ClassVar, Self
 
-from ..errors import ServiceExit
 from ..settings import Settings
 from .board import Board, Order, Place, State
-from .loader import ORDER, MakeApp, load_and_fork
-from .processes import fork, kill
 
-logger = logging.getLogger("reload")
+ImportApp = Callable[[], Callable[..., Any]]
+"""Imports the application, and returns what makes it of settings and perhaps a loaded model. Called
+where the application is served."""
 
-SILENT_START = 60.0
-"""Seconds in which a worker must be ready: it has only to warm up."""
+ORDERS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+]
+"""Signals that people send. The supervisor counts them; its children leave them to it."""
+
 LONGEST_STEP = 0.5
 """A supervisor that was stopped itself does not hold its own absence against its workers."""
 
 
 class Member:
-    """One worker, as the supervisor sees it.
+    """One worker.
 
-    listener: the number of the socket that it serves. place: where it shows how it is.
+    number: of the worker, and of the socket that it serves. place: where it shows how it is.
     """
 
-    def __init__(self, listener: int, place: Place) -> None:
-        self.listener = listener
+    def __init__(self, number: int, place: Place) -> None:
+        self.number = number
         self.place = place
         self.falls = 0
         """How many times in a row its process ended soon after it had begun."""
@@ -49,86 +52,86 @@ class Member:
         self.place.pid = 0
         self.place.state = State.EMPTY
 
-    def kill(self) -> None:
-        """End its process at once."""
-        kill(self.place.pid)
-
     def age(self) -> float:
         """Seconds since its process began."""
         return time.monotonic() - self._begun
 
-    def hangs(self, seconds: float, patience: float) -> bool:
+    def hangs(self, seconds: float, start_patience: float, patience: float) -> bool:
         """Whether its event loop has stood still for too long; asked every so many seconds."""
-        if self.place.beats != self._beats:
+        if self.place.beats != self._beats or self.place.state == State.DRAINING:
             self._beats, self._silence = self.place.beats, 0.0
             return False
         self._silence += min(seconds, LONGEST_STEP)
-        if self.place.state == State.STARTING:
-            patience = max(patience, SILENT_START)
-        return self._silence > patience and self.place.state in {State.STARTING, State.READY}
+        return self._silence > (start_patience if self.place.state == State.STARTING else patience)
 
 
-class Crew:
-    """The processes of one generation, and where they are at."""
+class Crew(ABC):
+    """The workers of one generation. Generations take turns with two sets of places."""
 
-    def __init__(
-        self,
+    start_patience: ClassVar[float]
+    """Seconds in which a worker that was begun must be ready."""
+
+    def __init__(self, board: Board, workers: int, generation: int) -> None:
+        self.generation = generation
+        self.number = generation % 2 * (workers + 1)
+        self.place = board.places[self.number]
+        places = board.places[self.number + 1 : self.number + 1 + workers]
+        self.members = [Member(number, place) for number, place in enumerate(places)]
+        self.loader = 0
+        """The process that begins workers, where there is one."""
+        self._deadline = 0.0
+
+    @staticmethod
+    @abstractmethod
+    def board(places: int) -> Board:
+        """Memory that the workers of all crews share with this process."""
+
+    @staticmethod
+    @abstractmethod
+    def listen(settings: Settings) -> list[socket]:
+        """The sockets of the workers. Raises StartupError if the port cannot be had."""
+
+    @classmethod
+    @abstractmethod
+    def start(
+        cls,
         settings: Settings,
+        import_app: ImportApp,
         board: Board,
         listeners: Sequence[socket],
-        generation: int,
-        import_app: Callable[[], MakeApp],
-        predecessor: "Crew | None" = None,
-    ) -> None:
-        """Start the loader. Generations take turns with two sets of places."""
-        start = generation % 2 * (len(listeners) + 1)
-        self.generation = generation
-        self.place = board.places[start]
-        self.members = [
-            Member(number, board.places[start + 1 + number]) for number in range(len(listeners))
-        ]
-        self._deadline = 0.0
-        self.record = os.memfd_create("signature")
-        self.place.state = State.STARTING
-        reading, self._orders = os.pipe()
-        files = (reading, self.record, predecessor.record if predecessor else None)
+        predecessor: Self | None,
+    ) -> Self:
+        """Start the next generation. Raises ServiceExit if that is known to be of no use."""
 
-        def run() -> None:
-            os.close(self._orders)
-            if predecessor is not None:
-                os.close(predecessor._orders)
-            try:
-                load_and_fork(settings, board, start, listeners, import_app, files, supervisor)
-            except ServiceExit as error:
-                if predecessor is None:
-                    raise
-                logger.error("reload failed, %s stays: %s", predecessor.model(), error)  # noqa: TRY400
-                sys.exit(error.exit_code)
-
-        supervisor = os.getpid()
-        self.loader = self.place.pid = fork(run, supervisor, "loader")
-        os.close(reading)
+    @staticmethod
+    @abstractmethod
+    def fallen(crews: Iterable["Crew"]) -> list[tuple[int, int]]:
+        """Processes that ended: id, and exit code or the negative number of a signal."""
 
     @property
     def loaded(self) -> bool:
-        """Whether the loader is there and can fork."""
+        """Whether workers can be begun."""
         return self.place.state == State.LOADED
 
+    @abstractmethod
     def begin(self, member: Member) -> None:
-        """Have a worker forked."""
-        member.begin()
-        try:
-            os.write(self._orders, ORDER.pack(member.place.number, member.listener))
-        except BrokenPipeError:
-            pass  # the loader has just ended, which is noticed next
+        """Have a process begun for a worker."""
 
-    def living(self) -> list[Member]:
-        """The workers that have a process."""
-        return [member for member in self.members if member.place.state != State.EMPTY]
+    @abstractmethod
+    def kill(self, pid: int) -> None:
+        """End one of its processes at once; 0 is none."""
 
-    def ready(self) -> list[Member]:
-        """The workers that serve."""
-        return [member for member in self.members if member.place.state == State.READY]
+    @abstractmethod
+    def model(self) -> str:
+        """Name and version of its model."""
+
+    @abstractmethod
+    def tell_memory(self) -> None:
+        """Log what its processes take."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what this process holds for the others, which have ended."""
 
     def advance(self) -> bool:
         """Take the next step towards a complete crew; return whether it is complete.
@@ -144,6 +147,14 @@ class Crew:
                     self.begin(member)
         return len(self.ready()) == len(self.members)
 
+    def living(self) -> list[Member]:
+        """The workers that have a process."""
+        return [member for member in self.members if member.place.state != State.EMPTY]
+
+    def ready(self) -> list[Member]:
+        """The workers that serve."""
+        return [member for member in self.members if member.place.state == State.READY]
+
     def lost_loader(self) -> None:
         """The loader has ended, and with it what it had not begun."""
         self.loader = 0
@@ -155,7 +166,7 @@ class Crew:
     def dismiss(self, order: Order, seconds: float) -> None:
         """Order the workers to end within so many seconds; nobody needs the loader any more."""
         self._deadline = time.monotonic() + seconds
-        kill(self.loader)
+        self.kill(self.loader)
         self.order(order)
 
     def order(self, order: Order) -> None:
@@ -163,7 +174,7 @@ class Crew:
         for member in self.living():
             member.place.order = order
             if member.place.state == State.STARTING:
-                member.kill()
+                self.kill(member.place.pid)
 
     def gone(self) -> bool:
         """Whether all have ended."""
@@ -173,18 +184,7 @@ class Crew:
         """Whether they should have ended by now."""
         return time.monotonic() > self._deadline
 
-    def kill(self) -> None:
+    def kill_all(self) -> None:
         """End every process at once."""
-        kill(self.loader)
-        for member in self.living():
-            member.kill()
-
-    def model(self) -> str:
-        """Name and version of the model that its loader loaded."""
-        record = json.loads(os.pread(self.record, os.fstat(self.record).st_size, 0))
-        return f"{record['name']} {record['version']}"
-
-    def close(self) -> None:
-        """Give back what the supervisor holds for these processes, which have ended."""
-        os.close(self._orders)
-        os.close(self.record)
+        for pid in (self.loader, *(member.place.pid for member in self.living())):
+            self.kill(pid)

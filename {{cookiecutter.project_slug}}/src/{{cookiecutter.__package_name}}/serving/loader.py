@@ -6,34 +6,36 @@ trimmed and frozen before the first fork, and nothing is served here.
 
 import json
 import os
-import struct
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from socket import socket
-from typing import Any
 
-from ..artifact.load import LoadedModel, import_runtime, load_model
+from ..artifact.load import import_runtime, load_model
 from ..artifact.manifest import read_manifest
 from ..errors import StartupError
 from ..schema.compatibility import check_accepts_as_much
 from ..schema.signature import Signature
 from ..settings import Settings
 from .board import Board, State
+from .crew import ImportApp
+from .forked import ORDER
 from .heap import settle_heap
 from .memory import anonymous
 from .processes import fork_grandchild, lost_in_fork
+from .server import import_loop
 from .worker import work
 
-MakeApp = Callable[[Settings, LoadedModel], Any]
-ORDER = struct.Struct("=II")
-"""Fork a worker: the number of its place, and the number of its listener."""
+if sys.platform != "linux":
+    raise ImportError("Linux only")
 
 
 def load_and_fork(
     settings: Settings,
+    import_app: ImportApp,
     board: Board,
     place: int,
     listeners: Sequence[socket],
-    import_app: Callable[[], MakeApp],
+    *,
     files: tuple[int, int, int | None],
     supervisor: int,
 ) -> None:
@@ -47,6 +49,7 @@ def load_and_fork(
     read_manifest(settings.model_dir)  # its errors wait for no import
     make_app = import_app()
     import_runtime()
+    import_loop()
     before = anonymous("self")
     loaded = load_model(settings.model_dir, settings.max_model_bytes)
     signature = loaded.manifest.signature

@@ -44,6 +44,7 @@ def bind_each(host: str, port: int, count: int) -> list[socket.socket]:
     The first bind does not share, so another service is noticed, and notices us: sharing is
     allowed afterwards, to sockets that ask for it when they bind. Raises what `bind` raises.
     """
+    assert sys.platform != "win32"  # noqa: S101 - which has no such sharing
     first = bind(host, port)
     listeners = [first]
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

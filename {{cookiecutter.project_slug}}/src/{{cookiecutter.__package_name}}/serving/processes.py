@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ServiceExit
+from .crew import ORDERS
+
+if sys.platform != "linux":
+    raise ImportError("Linux only")
 
 _SET_DEATH_SIGNAL, _SET_NAME, _SET_SUBREAPER = 1, 15, 36  # prctl(2), PR_SET_...
-ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _START_AGAIN = {"jemalloc_bg_thd"}
-"""Arrow's allocator (pandas brings it) prepares for forks and starts its thread again when needed."""
+"""Arrow's allocator (pandas brings it) prepares for forks and starts its thread again on demand."""
 
 logger = logging.getLogger("server")
 
@@ -86,11 +89,6 @@ def dead_children() -> list[tuple[int, int]]:
         if not pid:
             return found
         found.append((pid, os.waitstatus_to_exitcode(status)))
-
-
-def how(code: int) -> str:
-    """How a process ended, in words."""
-    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
 def kill(pid: int) -> None:

@@ -48,6 +48,11 @@ def serve(app: Any, settings: Settings) -> None:
         os._exit(0)
 
 
+def import_loop() -> None:
+    """Import the event loop, which uvicorn does late: before a fork, so that it is shared."""
+    uvicorn.Config("", log_config=None).get_loop_factory()
+
+
 def configure(app: Any, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
     config = uvicorn.Config(

@@ -1,27 +1,21 @@
 """Keeps several workers serving: starts them, replaces what falls, reloads, and ends them.
 
-It loads nothing and has no threads, so nothing that happens to a model makes it deaf. A loader
-process loads the model and forks the workers (`loader.py`); they and their loader are a crew. A
-reload is another crew that takes over when it is ready. Linux only.
+It loads nothing and has no threads, so nothing that happens to a model makes it deaf. The workers
+that serve one loaded model are a crew; a reload is another crew that takes over when it is ready.
 """
 
 import logging
-import os
-import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 
-from ..errors import CrashLoop, StartupError
+from ..errors import CrashLoop, ServiceExit, StartupError
 from ..settings import Settings
-from .board import Board, Order
-from .crew import Crew, Member
-from .loader import MakeApp
-from .memory import bill
-from .ports import bind_each, url
-from .processes import ORDERS, adopt_orphans, dead_children, how
+from .bell import Bell
+from .board import Order
+from .crew import Crew, ImportApp, Member
+from .ports import url
 from .watch import Watch
 
 QUICK, IDLE = 0.02, 0.25
@@ -34,36 +28,40 @@ SLACK = 3.0
 logger = logging.getLogger("server")
 
 
-def supervise(settings: Settings, import_app: Callable[[], MakeApp]) -> None:
+def supervise(settings: Settings, import_app: ImportApp) -> None:
     """Serve with several workers until a signal ends it.
 
-    import_app: imports the application and returns what makes it; called in the loader only.
     Raises StartupError if there is nothing to serve, CrashLoop if workers do not last.
     """
-    listeners = bind_each(settings.host, settings.port, settings.workers)
-    supervisor = Supervisor(settings, listeners, import_app)
+    supervisor = Supervisor(settings, import_app, kind_of_crew())
     try:
         supervisor.run()
     finally:
         supervisor.kill()
 
 
-class Supervisor:
-    """The parent of all processes of a service."""
+def kind_of_crew() -> type[Crew]:
+    """Where workers come from on this system."""
+    if sys.platform == "linux":
+        from .forked import ForkedCrew  # noqa: PLC0415 - does not import elsewhere
 
-    def __init__(
-        self,
-        settings: Settings,
-        listeners: list[socket.socket],
-        import_app: Callable[[], MakeApp],
-    ) -> None:
+        return ForkedCrew
+    from .spawned import SpawnedCrew  # noqa: PLC0415
+
+    return SpawnedCrew
+
+
+class Supervisor:
+    """The parent of all processes of a service. kind: where its workers come from."""
+
+    def __init__(self, settings: Settings, import_app: ImportApp, kind: type[Crew]) -> None:
         self._settings = settings
-        self._listeners = listeners
         self._import_app = import_app
-        self._board = Board(2 * (len(listeners) + 1))
-        self._signals: list[int] = []
+        self._kind = kind
+        self._listeners = kind.listen(settings)
+        self._board = kind.board(2 * (settings.workers + 1))
+        self._bell = Bell()
         self._watch = Watch(settings.model_dir) if settings.watch else None
-        self._bell = _install_bell(self._signals)
         self._serving: Crew | None = None
         self._coming: Crew | None = None
         self._leaving: list[Crew] = []
@@ -75,44 +73,37 @@ class Supervisor:
 
     def run(self) -> None:
         """Start, then look after the processes until the last has ended as ordered."""
-        adopt_orphans()
-        self._bring(0)
+        self._bring()
         while self._serving or self._coming or self._leaving:
-            busy = self._coming or self._leaving
-            select.select([self._bell], [], [], QUICK if busy else IDLE)
-            while select.select([self._bell], [], [], 0)[0]:
-                os.read(self._bell, 512)
-            for pid, code in dead_children():
+            self._bell.wait(QUICK if self._coming or self._leaving else IDLE)
+            for pid, code in self._kind.fallen(self._crews()):
                 self._fell(pid, code)
-            while self._signals:
-                if self._obey(self._signals.pop(0)):
+            while self._bell.signals:
+                if self._obey(self._bell.signals.pop(0)):
                     return
             self._look_after()
         logger.info("stopped")
 
     def kill(self) -> None:
         """End every process that is left, at once."""
+        self._bell.close()
         for crew in self._crews():
-            crew.kill()
+            crew.kill_all()
 
     def _crews(self) -> list[Crew]:
         return [crew for crew in (self._serving, self._coming, *self._leaving) if crew]
 
-    def _bring(self, generation: int) -> None:
-        self._coming = Crew(
-            self._settings,
-            self._board,
-            self._listeners,
-            generation,
-            self._import_app,
-            self._serving,
+    def _bring(self) -> None:
+        """Start the next crew."""
+        self._coming = self._kind.start(
+            self._settings, self._import_app, self._board, self._listeners, self._serving
         )
 
     # What happens.
 
     def _obey(self, sig: int) -> bool:
         """Carry out a signal; return whether everything ends at once."""
-        if sig == signal.SIGHUP:
+        if sig == getattr(signal, "SIGHUP", None):
             self._reload_asked = True
             return False
         if self._ending or self._serving is None:
@@ -127,6 +118,8 @@ class Supervisor:
             if crew:
                 self._dismiss(crew, order)
         self._serving = self._coming = None
+        if self._listeners.count(self._listeners[0]) > 1:
+            self._listeners[0].close()  # each worker has its own file for it
         if order == Order.STOP:
             for crew in self._leaving:
                 crew.order(order)
@@ -159,7 +152,7 @@ class Supervisor:
             self._fail(code, f"a worker {how(code)} before it was ready")
         elif crew is self._serving:
             self._board.restarts += 1
-            logger.warning("worker %d (process %d) %s", member.listener, pid, how(code))
+            logger.warning("worker %d (process %d) %s", member.number, pid, how(code))
             member.falls = member.falls + 1 if member.age() < SOON else 1
             if member.falls >= FALLS:
                 raise CrashLoop(
@@ -169,7 +162,7 @@ class Supervisor:
             if crew.loaded:
                 crew.begin(member)
             else:  # nobody can take its place for now: let others have its connections
-                self._listeners[member.listener].shutdown(socket.SHUT_RDWR)
+                self._listeners[member.number].shutdown(socket.SHUT_RDWR)
 
     def _fail(self, code: int, reason: str) -> None:
         """The crew that was coming will not come."""
@@ -198,16 +191,16 @@ class Supervisor:
             if crew.gone():
                 self._leaving.remove(crew)
                 crew.close()
-                if self._serving and not self._leaving:
-                    self._bill(self._serving)
+                if self._serving and crew.generation < self._serving.generation:
+                    self._serving.tell_memory()
             elif crew.overdue():
                 logger.warning("work that did not end in time is cut")
-                crew.kill()
+                crew.kill_all()
         for crew in self._crews():
             for member in crew.living():
-                if member.hangs(since, self._settings.hang_timeout):
-                    logger.warning("worker %d hangs", member.listener)
-                    member.kill()
+                if member.hangs(since, crew.start_patience, self._settings.hang_timeout):
+                    logger.warning("worker %d hangs", member.number)
+                    crew.kill(member.place.pid)
         if self._coming and self._coming.advance():
             self._promote(self._coming)
         if self._watch is not None and self._watch.changed():
@@ -217,14 +210,18 @@ class Supervisor:
             if self._reload_asked:
                 self._lost_loaders = 0
             self._reload_asked = False
-            self._bring(self._serving.generation + 1)
+            try:
+                self._bring()
+            except ServiceExit as error:
+                logger.error("reload failed, %s stays: %s", self._serving.model(), error)  # noqa: TRY400
+                self._fail(error.exit_code, "")
 
     def _promote(self, crew: Crew) -> None:
         """The crew that was coming is complete."""
         old, self._serving, self._coming = self._serving, crew, None
         if old is None:
             logger.info("listening on %s", url(self._listeners[0]))
-            self._bill(crew)
+            crew.tell_memory()
             return
         self._dismiss(old, Order.RETIRE)
         if not self._lost_loaders:
@@ -232,17 +229,7 @@ class Supervisor:
         self._lost_loaders = 0
         logger.info("reloaded: %s replaces %s", crew.model(), old.model())
 
-    def _bill(self, crew: Crew) -> None:
-        workers = [member.place.pid for member in crew.ready()]
-        bill(crew.place.model_bytes, workers, [os.getpid(), crew.loader])
 
-
-def _install_bell(signals: list[int]) -> int:
-    """Let signals, and the end of children, wake who waits for the file that is returned."""
-    bell, ring = os.pipe()
-    os.set_blocking(ring, False)
-    signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
-    for sig in ORDERS:
-        signal.signal(sig, lambda number, _frame: signals.append(number))
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return bell
+def how(code: int) -> str:
+    """How a process ended, in words."""
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

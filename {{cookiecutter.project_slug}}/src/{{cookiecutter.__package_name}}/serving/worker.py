@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import ServiceExit, StartupError
@@ -66,7 +66,8 @@ class Worker(Server):
         if not self._retired:
             for listener in self._listeners:
                 # Other processes hold it too: closing alone would leave clients waiting in it.
-                listener.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # where one socket is shared, another worker was first
+                    listener.shutdown(socket.SHUT_RDWR)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)

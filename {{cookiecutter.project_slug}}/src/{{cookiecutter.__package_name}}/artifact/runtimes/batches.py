@@ -11,11 +11,12 @@ from ...schema.signature import Cell, Column, Signature
 from ..refusals import LibraryMissing
 
 
-def batches(signature: Signature) -> Callable[[Values], Any]:
+def batches(signature: Signature, *, named: bool = True) -> Callable[[Values], Any]:
     """A function from n rows, each in signature order, to one batch.
 
-    array: (n, columns) float64, NaN for null. frame: a DataFrame, built by columns. text: a list
-    of strings. Raises LibraryMissing where a frame is needed and pandas is not installed.
+    array: (n, columns) float64, NaN for null. frame: a DataFrame, built by columns; an array of
+    objects instead for an estimator that knows no names. text: a list of strings.
+    Raises LibraryMissing where a frame is needed and pandas is not installed.
     """
     if signature.layout == "text":
         return lambda rows: [row[0] for row in rows]
@@ -33,11 +34,15 @@ def batches(signature: Signature) -> Callable[[Values], Any]:
             {column.name: _values(pandas, column, cells) for column, cells in values}
         )
 
-    return frame
+    return frame if named else lambda rows: frame(rows).to_numpy(dtype=object)
 
 
 def _values(pandas: Any, column: Column, cells: Sequence[Cell]) -> Any:
-    """One column as `pandas.read_csv` would give it; NaN for null."""
+    """One column as `pandas.read_csv` would give it, NaN for null; or of categories."""
+    if column.categorical:
+        known = set(column.categories or ())
+        cells = [cell if cell in known else None for cell in cells]
+        return pandas.Categorical(cells, categories=column.categories)
     if column.dtype == "string":
         return pandas.array(cells, dtype="str")
     if column.dtype == "bool":

@@ -49,7 +49,7 @@ class Estimator:
     def __init__(self, estimator: Any, signature: Signature) -> None:
         self._estimator = estimator
         self._signature = signature
-        self._batch = batches(signature)
+        self._batch = batches(signature, named=not fitted_on_array(estimator))
         self._direct: Step | None = None
         tasks: dict[str, Callable[[Batch], Outputs]] = {
             "classification": self._label,
@@ -127,6 +127,11 @@ class Estimator:
         scores = np.asarray(self._own("decision_function", batch), dtype=np.float64)
         outlier = np.asarray(self._own("predict", batch)) == -1
         return Outputs(outlier, scores=scores.reshape(len(batch)))
+
+
+def fitted_on_array(estimator: Any) -> bool:
+    """Whether the estimator saw an array when it was fitted, and would warn of names."""
+    return hasattr(estimator, "n_features_in_") and not hasattr(estimator, "feature_names_in_")
 
 
 def indices(classes: Any) -> Callable[[Any], NDArray[np.int64]]:

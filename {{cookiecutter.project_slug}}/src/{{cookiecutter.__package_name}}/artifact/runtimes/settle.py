@@ -23,6 +23,8 @@ def settle(model: Any, *, names: bool = False) -> None:
             for name, value in (("n_jobs", 1), ("verbose", 0)):
                 if name in state:
                     setattr(part, name, value)
+        if type(part).__module__.startswith("xgboost.") and hasattr(part, "set_param"):
+            part.set_param({"nthread": 1})  # a booster has its own idea of n_jobs
         if names:
             continue
         if "_fitted_with_feature_names" in state:  # LightGBM's own way to have names
