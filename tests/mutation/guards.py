@@ -208,6 +208,20 @@ GUARDS = [
         "test_requests",
     ),
     guard(
+        "rows of one call",
+        "serving/batcher.py",
+        "if len(rows) <= most or not self._bounds.split:",
+        "if True:",
+        "test_batcher",
+    ),
+    guard(
+        "rows that belong together",
+        "serving/batcher.py",
+        "if len(rows) <= most or not self._bounds.split:",
+        "if len(rows) <= most:",
+        "test_batcher",
+    ),
+    guard(
         "body deadline",
         "serving/exchange.py",
         "timer = loop.call_at(self._deadline, self._too_slow, news)",

@@ -118,7 +118,8 @@ class Settings(BaseSettings):
 
     max_batch_rows: Annotated[int, Field(gt=0)] = 256
     """Most rows that are predicted in one call. Requests that wait while the model is busy share
-    the next call. Watch serving_batch_rows: a p99 at this limit says the model is saturated."""
+    the next call; a larger request is predicted in pieces. Watch serving_batch_rows: a p99 at this
+    limit says the model is saturated."""
 
     max_queued_rows: Annotated[int, Field(gt=0)] = 10_000
     """Most rows that wait; beyond them a request gets 503 at once instead of a late answer."""

@@ -109,18 +109,22 @@ def test_what_waits_shares_the_next_call(make: Callable[..., Batcher], model: Ga
     assert model.batches == [[0], [1, 2, 3, 4]]
 
 
-def test_a_batch_is_bounded_and_a_larger_request_has_its_own(
-    make: Callable[..., Batcher], model: GatedModel
+@pytest.mark.parametrize(
+    ("split", "large"), [(True, [[5, 6, 7], [8, 9]]), (False, [[5, 6, 7, 8, 9]])]
+)
+def test_a_call_is_bounded_and_a_larger_request_split_unless_its_rows_belong_together(
+    split: bool, large: list[list[float]], make: Callable[..., Batcher], model: GatedModel
 ) -> None:
     async def scenario() -> None:
-        batcher = make(batch_rows=3)
+        batcher = make(batch_rows=3, split=split)
         first = await busy(batcher, model)
         waiting = await queue(batcher, rows(1, 2), rows(3, 4), rows(*range(5, 10)), rows(10))
         model.gate.set()
-        await asyncio.gather(first, *waiting)
+        answers = await asyncio.gather(first, *waiting)
+        assert answers[3].values.tolist() == [10, 12, 14, 16, 18]
 
     run(scenario())
-    assert model.batches == [[0], [1, 2], [3, 4], [5, 6, 7, 8, 9], [10]]
+    assert model.batches == [[0], [1, 2], [3, 4], *large, [10]]
 
 
 def test_one_bad_request_does_not_fail_its_neighbours(
@@ -203,7 +207,7 @@ def test_a_request_larger_than_the_queue_is_served_when_idle(
 def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
     make: Callable[..., Batcher], model: GatedModel
 ) -> None:
-    """Larger requests than a batch keep going to a thread."""
+    """Larger requests than a batch keep going to a thread, in pieces."""
     threads: list[str] = []
     seconds = 0.0
 
@@ -228,7 +232,7 @@ def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
 
     here = threading.current_thread().name
     run(scenario())
-    assert threads == [here, here, "predict-0", here, here, here, "predict-0"]
+    assert threads == [here, here, *["predict-0"] * 2, here, here, here, "predict-0"]
     assert model.batches[:2] == [[0, 1, 2, 3], [4, 5]]
 
 

@@ -19,6 +19,8 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from {{ cookiecutter.__package_name }}.artifact.runtimes.direct import OutOfRange, direct
+from {{ cookiecutter.__package_name }}.artifact.runtimes.estimator import Estimator
+from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
 
 iris, diabetes = load_iris(), load_diabetes()
 BINARY = iris.target == 0
@@ -100,3 +102,26 @@ def test_what_a_forest_refuses_is_left_to_it() -> None:
     assert compute is not None
     with pytest.raises(OutOfRange), np.errstate(all="ignore"):
         compute(np.full((1, 4), 3e38))
+
+
+def test_a_forest_that_takes_gaps_is_quick_for_rows_without() -> None:
+    forest = RandomForestClassifier(5, random_state=0).fit(iris.data, iris.target)
+    columns = [Column(name=name, nullable=True) for name in "abcd"]
+    signature = Signature(
+        layout="array",
+        inputs=columns,
+        task="classification",
+        classes=[0, 1, 2],
+        probabilities=True,
+    )
+    estimator = Estimator(forest, signature)
+    estimator.shorten([[None, 3.0, 1.0, 0.2], *iris.data[:8].tolist()])
+    whole, gaps = iris.data[:40], iris.data[40:80].copy()
+    gaps[::3, 1] = np.nan
+    asked: list[int] = []
+    predict_proba = forest.predict_proba
+    forest.predict_proba = lambda rows: asked.append(len(rows)) or predict_proba(rows)
+    assert np.array_equal(estimator(whole).probabilities, predict_proba(whole))
+    assert not asked
+    assert np.array_equal(estimator(gaps).probabilities, predict_proba(gaps))
+    assert asked

@@ -1,6 +1,6 @@
 """What a model says, from arrays to JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +40,25 @@ class Outputs:
             None if scores is None else scores[start:stop],
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence["Outputs"]) -> "Outputs":
+        """The answers of several calls, one after the other; at least one."""
+        first = parts[0]
+        return cls(
+            np.concatenate([part.values for part in parts]),
+            None if first.probabilities is None else _stacked(p.probabilities for p in parts),
+            None if first.scores is None else _stacked(p.scores for p in parts),
+        )
+
     @property
     def finite(self) -> bool:
         """Whether every number is finite."""
         numbers = self.probabilities if self.scores is None else self.scores
         return bool(np.isfinite(self.values if numbers is None else numbers).all())
+
+
+def _stacked(arrays: Iterable[NDArray[Any] | None]) -> NDArray[Any]:
+    return np.concatenate([array for array in arrays if array is not None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ..artifact.load import Predict
 from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull
 from ..schema.answers import Outputs
-from ..schema.requests import Rows, joined
+from ..schema.requests import Rows, Values, joined
 from ..telemetry.metrics import Metrics
 from .threads import PredictionThreads
 
@@ -36,13 +36,15 @@ logger = logging.getLogger("model")
 class Bounds:
     """How much is batched and how much may wait.
 
-    batch_rows: most rows in one call; a larger request has a call of its own.
+    batch_rows: most rows in one call; a larger request shares it with nobody.
     queued_rows, queued_requests: most that waits for a thread.
+    split: whether a larger request is predicted in pieces; not where its rows belong together.
     """
 
     batch_rows: int
     queued_rows: int
     queued_requests: int
+    split: bool = True
 
 
 class Job:
@@ -166,7 +168,7 @@ class Batcher:
         failure stands alone."""
         rows = joined([job.rows for job in batch])
         try:
-            outputs = self._predict(rows)
+            outputs = self._call(rows)
             if len(outputs) != len(rows):
                 raise ValueError(f"{len(outputs)} answers to {len(rows)} rows")  # noqa: TRY301
             if not outputs.finite:
@@ -183,6 +185,13 @@ class Batcher:
             parts.append(outputs.part(start, stop))
             start = stop
         return parts
+
+    def _call(self, rows: Values) -> Outputs:
+        most = self._bounds.batch_rows
+        if len(rows) <= most or not self._bounds.split:
+            return self._predict(rows)
+        starts = range(0, len(rows), most)
+        return Outputs.joined([self._predict(rows[start : start + most]) for start in starts])
 
     def _settle(self, batch: list[Job], result: tuple[list[Outcome], float]) -> None:
         """Back from a thread: it gets its next batch first, then the callers their answers."""

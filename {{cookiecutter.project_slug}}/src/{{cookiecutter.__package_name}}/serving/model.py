@@ -45,6 +45,7 @@ class Model:
                 batch_rows=self._batch_rows,
                 queued_rows=settings.max_queued_rows,
                 queued_requests=settings.max_queued_requests,
+                split=manifest.probes.row_independent,
             ),
             metrics,
         )

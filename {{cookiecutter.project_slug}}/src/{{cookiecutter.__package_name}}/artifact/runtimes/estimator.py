@@ -76,20 +76,23 @@ class Estimator:
             return self._answer(batch)
 
     def shorten(self, rows: Sequence[Sequence[Cell]]) -> None:
-        """Do the arithmetic alone from now on, where it gives the estimator's bits on `rows`."""
+        """Do the arithmetic alone from now on, where it gives the estimator's bits on `rows`.
+
+        It is proved on rows without gaps and used for those; forests take others too.
+        """
         signature = self._signature
         scores = signature.task == "regression" or (
             signature.task == "classification" and signature.probabilities
         )
-        nullable = any(column.nullable for column in signature.inputs)
-        if signature.layout == "array" and scores and not nullable:
+        complete = [row for row in rows if None not in row]
+        if signature.layout == "array" and scores and complete:
             with heard_warnings(), np.errstate(all="ignore"), suppress(Exception):
                 # Whatever it stumbles over, the estimator itself has answered these rows.
-                self._direct = direct(self._estimator, np.array(rows, dtype=np.float64))
+                self._direct = direct(self._estimator, np.array(complete, dtype=np.float64))
 
     def _scores(self, method: str, batch: Batch) -> NDArray[np.float64]:
         if self._direct is not None:
-            with suppress(OutOfRange):  # the estimator says what is wrong
+            with suppress(OutOfRange):  # of gaps too; the estimator knows them, or what is wrong
                 return self._direct(batch)
         return np.asarray(self._own(method, batch), dtype=np.float64)
 
