@@ -681,6 +681,13 @@ GUARDS = [
         "test_open_inference",
     ),
     guard(
+        "length of an error",
+        "api/protocol.py",
+        "error.detail[:LONGEST_TEXT]",
+        "error.detail",
+        "test_open_inference",
+    ),
+    guard(
         "id of the log line",
         "api/protocol.py",
         "if error.status == RequestError.status:",

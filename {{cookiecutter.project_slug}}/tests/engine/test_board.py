@@ -69,10 +69,10 @@ def test_more_than_a_place_holds_is_refused() -> None:
 
 def test_a_route_of_another_protocol_has_its_label() -> None:
     found = Metrics()
-    found.protocols["/v2/health/ready"] = "open-inference"
-    for route in ("/v2/health/ready", "/predict"):
+    found.protocols["/other/ready"] = "other"
+    for route in ("/other/ready", "/predict"):
         found.request_started()
         found.request_done(route, 200, 0.1)
     read = samples(found.render().decode())
-    assert read["serving_requests_total", "open-inference", "/v2/health/ready", "2xx"] == 1
+    assert read["serving_requests_total", "other", "/other/ready", "2xx"] == 1
     assert read["serving_requests_total", "native", "/predict", "2xx"] == 1

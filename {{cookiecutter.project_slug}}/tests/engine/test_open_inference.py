@@ -16,11 +16,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from {{ cookiecutter.__package_name }}.api.problems import MAX_BYTES
+from {{ cookiecutter.__package_name }}.api.protocol import refuse_in_a_line
 from {{ cookiecutter.__package_name }}.app import create_app
 from {{ cookiecutter.__package_name }}.artifact.load import Batch, LoadedModel
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
 from {{ cookiecutter.__package_name }}.dependencies import get_model
-from {{ cookiecutter.__package_name }}.errors import InvalidInput, InvalidJSON
+from {{ cookiecutter.__package_name }}.errors import FieldError, InvalidInput, InvalidJSON
 from {{ cookiecutter.__package_name }}.schema.answers import Outputs
 from {{ cookiecutter.__package_name }}.schema.datatypes import to_bytes
 from {{ cookiecutter.__package_name }}.schema.inference import read_request, write_answer
@@ -315,6 +317,13 @@ def test_a_failure_of_the_model_is_told_by_the_id_of_its_log_line(
         )
     assert "me-1" in text
     assert "do-not-echo-me" not in text
+
+
+def test_long_errors_do_not_make_long_answers() -> None:
+    errors = [FieldError("/" + "n" * 200, "must be a number")] * 1000
+    refused = refuse_in_a_line(InvalidInput("\ud800" + "x" * 100_000, errors), "id")
+    assert refused.status_code == 400
+    assert len(refused.body) <= MAX_BYTES
 
 
 # The rules of requests, on a signature of two columns of which the second may be missing.

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from ..errors import InvalidInput, InvalidJSON, RequestError, Unavailable
+from .problems import LONGEST_TEXT
 
 Schema = dict[str, Any]
 
@@ -84,7 +85,7 @@ def status_of(error: RequestError) -> int:
 
 def sentence(error: RequestError, request_id: str) -> str:
     """An error in a line, for protocols whose errors are one string."""
-    text = error.detail
+    text = error.detail[:LONGEST_TEXT].encode(errors="replace").decode()
     named = [f"{item.pointer} {item.message}".strip() for item in error.errors[:MOST_NAMED]]
     if named:
         text += f" {'; '.join(named)}"

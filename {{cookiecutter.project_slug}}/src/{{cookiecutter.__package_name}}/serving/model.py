@@ -105,9 +105,13 @@ class Model:
         await self.predict(rows)
         return time.perf_counter() - started
 
-    def retire(self) -> None:
-        """End the prediction threads when the last request that holds this model lets it go."""
+    def retire(self) -> Callable[[], bool]:
+        """End the prediction threads when the last request that holds this model lets it go.
+
+        Returns what tells whether they have ended: a thread holds the model that it asked last.
+        """
         weakref.finalize(self, self._threads.end)
+        return self._threads.ended
 
     def close(self) -> None:
         """End the prediction threads after the work they have, as far as that is quick."""

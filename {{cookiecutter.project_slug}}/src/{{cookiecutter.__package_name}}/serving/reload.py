@@ -10,7 +10,6 @@ import gc
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -59,7 +58,7 @@ class Reloads:
     async def _reload(self) -> None:
         served = name_of(self._state.model)
         try:
-            old = await self._replace()
+            ended = await self._replace()
         except ServiceExit as error:
             logger.error("reload failed, %s stays: %s", served, error)  # noqa: TRY400
         except Exception:
@@ -67,14 +66,15 @@ class Reloads:
         else:
             self._state.metrics.reloaded(True)
             logger.info("reloaded: %s replaces %s", name_of(self._state.model), served)
-            await self._wait_for_the_end_of(old)
+            await self._wait_for(ended)
             gc.unfreeze()  # what is of no use any more
             settle_heap()
             return
         self._state.metrics.reloaded(False)
+        settle_heap()
 
-    async def _replace(self) -> "weakref.ref[Model]":
-        """Let another model take over; return the old one, for as long as requests hold it."""
+    async def _replace(self) -> Callable[[], bool]:
+        """Let another model take over; return what tells whether the old one has ended."""
         settings = self._settings
         loaded: LoadedModel = await in_a_thread(
             lambda: load_model(settings.model_dir, settings.max_model_bytes)
@@ -82,13 +82,12 @@ class Reloads:
         check_accepts_as_much(self._state.model.manifest.signature, loaded.manifest.signature)
         new = await warm_model(loaded, settings, self._state.metrics)
         old, self._state.model = self._state.model, new
-        old.retire()
-        return weakref.ref(old)
+        return old.retire()  # type: ignore[no-any-return]
 
-    async def _wait_for_the_end_of(self, old: "weakref.ref[Model]") -> None:
+    async def _wait_for(self, ended: Callable[[], bool]) -> None:
         settings = self._settings
         deadline = time.monotonic() + settings.body_timeout + settings.request_timeout
-        while old() is not None and time.monotonic() < deadline:
+        while not ended() and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
 
 

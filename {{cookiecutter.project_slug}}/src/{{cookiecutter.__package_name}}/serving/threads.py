@@ -47,6 +47,10 @@ class PredictionThreads:
         for _ in self._threads:
             self._work.put(None)
 
+    def ended(self) -> bool:
+        """Whether all of them have."""
+        return not any(thread.is_alive() for thread in self._threads)
+
     def close(self) -> None:
         """End the threads after the work they have; wait for them, but not for one that hangs."""
         self.end()
