@@ -30,10 +30,13 @@ def advice(built_with: Mapping[str, str]) -> list[str]:
     if pinned is not None and release not in pinned.specifier:
         minor = ".".join(release.split(".")[:2])
         commands.append(f"uv add 'scikit-learn~={minor}.0'")
-    for name in built_with.keys() - set(ALWAYS):
-        if asked and f"{name}-cpu" not in asked and name not in asked:
+    further = built_with.keys() - set(ALWAYS)
+    known = packages_distributions() if further else {}
+    for name in further:
+        (distribution, *_) = known.get(name, [name])  # xgboost may come as xgboost-cpu
+        if asked and distribution not in asked:
             major = built_with[name].partition(".")[0]
-            commands.append(f"uv add '{name}>={built_with[name]},<{int(major) + 1}'")
+            commands.append(f"uv add '{distribution}>={built_with[name]},<{int(major) + 1}'")
     return sorted(commands)
 
 
