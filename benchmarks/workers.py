@@ -37,7 +37,8 @@ def rounds(
     """Measure one, two and four workers in every round; print as it goes."""
     rows = json.loads((data / "rows.json").read_text(encoding="utf-8"))
     expected = json.loads((data / "large-answers.json").read_text(encoding="utf-8"))
-    script = write_script(scratch / "large.lua", [service.body(row) for row in rows])
+    bodies = [service.body(row) for row in rows]
+    script = write_script(scratch / "large.lua", bodies)
     found: dict[int, list[Workers]] = {}
     for number in range(arguments.rounds):
         for workers in (1, 2, 4):
@@ -48,7 +49,7 @@ def rounds(
             }
             log = scratch / "workers.log"
             with running(service.command, variables, service.ready, log, CORES) as (process, _):
-                verify(service, rows, expected)
+                verify(service, bodies, expected)
                 measure(service.predict, script, CONNECTIONS, 2, CORES)
                 rate = measure(service.predict, script, CONNECTIONS, arguments.seconds, CORES).rate
                 while predictions() < PREDICTIONS:
