@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,10 @@ from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "samples" / "scikit-learn"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts background jobs like that, and they hand it on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Render = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]

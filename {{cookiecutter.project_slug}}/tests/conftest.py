@@ -1,6 +1,7 @@
 """What every test may ask for. They adapt to the model in `model/`."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
 from {{ cookiecutter.__package_name }}.settings import Settings
 
 from .engine.models import package_iris
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts background jobs like that, and they hand it on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).parent.parent
 
