@@ -122,6 +122,7 @@ def test_nothing_outlives_a_killed_supervisor(environment: Path, once: Path) -> 
         service.process.kill()
         wait_until(lambda: not service.group(), 5)
         with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections linger
             again.bind(("127.0.0.1", service.port))
 
 
