@@ -147,10 +147,13 @@ class Service:
         """Process ids of the service's processes that `ps -o comm` calls so, the oldest first."""
         return sorted(pid for pid in self.group() if comm(pid).startswith(name))
 
-    def memory(self) -> int:
-        """Bytes of all processes, shared ones counted once."""
+    def memory(self, copies: int = 1) -> int:
+        """Bytes of all processes, shared ones counted once; or of so many copies of the service,
+        which share what is mapped from files."""
         rollups = "".join(read(f"/proc/{pid}/smaps_rollup") for pid in self.group())
-        return 1024 * sum(map(int, re.findall(r"^Pss: +(\d+)", rollups, re.M)))
+        total = sum(map(int, re.findall(r"^Pss: +(\d+)", rollups, re.M)))
+        own = sum(map(int, re.findall(r"^Pss_Anon: +(\d+)", rollups, re.M)))
+        return 1024 * (total + (copies - 1) * own)
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body, by a connection of its own."""
