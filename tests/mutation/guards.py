@@ -529,6 +529,7 @@ GUARDS = [
         "        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n",
         "test_startup",
     ),
+    guard("collector at work", "serving/heap.py", "    gc.enable()\n", "", "test_heap"),
     guard("freeze", "serving/heap.py", "    gc.freeze()\n", "", "test_heap"),
     guard(
         "reload swap",

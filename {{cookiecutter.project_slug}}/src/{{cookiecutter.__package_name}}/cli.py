@@ -123,6 +123,9 @@ def _serve(given: argparse.Namespace) -> None:
 
             supervise(settings, _import_app)
         else:
+            from .serving.heap import rest_collector
+
+            rest_collector()
             from .serving.server import serve
 
             serve(_import_app()(settings), settings)
