@@ -18,10 +18,10 @@ import jsonschema_rs
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 import uvicorn
 from iris_service.app import create_app
 from iris_service.artifact.manifest import Manifest, read_manifest
+from iris_service.artifact.runtimes import skops_files
 from iris_service.packaging.package import package
 from iris_service.schema.answers import agree
 from iris_service.settings import Settings
@@ -141,7 +141,7 @@ def served(
         source = folder / "rows.csv"
         width = examples.shape[1]
         pd.DataFrame(examples, columns=[f"x{n}" for n in range(width)]).to_csv(source, index=False)
-    types = skops.io.get_untrusted_types(data=skops.io.dumps(estimator))
+    types = skops_files.untrusted_types(skops_files.dumps(estimator))
     directory = folder / "model"
     package(
         folder / "model.joblib", source, directory, name="kind", version="1", trusted_types=types

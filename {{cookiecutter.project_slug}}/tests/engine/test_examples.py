@@ -7,7 +7,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-import skops.io
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.feature_extraction.text import CountVectorizer
@@ -19,6 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from {{ cookiecutter.__package_name }}.artifact.load import load_model
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest, read_manifest
+from {{ cookiecutter.__package_name }}.artifact.runtimes import skops_files
 from {{ cookiecutter.__package_name }}.errors import ModelError, UsageError
 from {{ cookiecutter.__package_name }}.packaging import layouts, project
 from {{ cookiecutter.__package_name }}.packaging.directory import restore
@@ -35,7 +35,7 @@ MIXED = [{"size": float(n), "color": ("red", "blue")[n % 2], "new": n % 3 == 0} 
 
 def packaged(folder: Path, estimator: Any, examples: Any, **options: Any) -> Manifest:
     joblib.dump(estimator, folder / "model.joblib")
-    types = skops.io.get_untrusted_types(data=skops.io.dumps(estimator))
+    types = skops_files.untrusted_types(skops_files.dumps(estimator))
     about: dict[str, Any] = {"name": "test", "version": "1", "trusted_types": types} | options
     return read_manifest(
         package(folder / "model.joblib", examples, folder / "model", **about).parent

@@ -22,7 +22,7 @@ from sklearn.svm import OneClassSVM
 from {{ cookiecutter.__package_name }} import transformers
 from {{ cookiecutter.__package_name }}.artifact import refusals
 from {{ cookiecutter.__package_name }}.artifact.runtimes import batches as batches_module
-from {{ cookiecutter.__package_name }}.artifact.runtimes import scikit_learn
+from {{ cookiecutter.__package_name }}.artifact.runtimes import scikit_learn, skops_files
 from {{ cookiecutter.__package_name }}.schema.answers import Answers, agree
 from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
 
@@ -35,7 +35,7 @@ SIZES = np.array(["s", "m", "l"])[(ROWS[:, 0] > 0).astype(int) + (ROWS[:, 0] > 1
 
 def loaded(estimator: Any, signature: Signature) -> scikit_learn.Estimator:
     data = skops.io.dumps(estimator)
-    return scikit_learn.load(data, signature, skops.io.get_untrusted_types(data=data))
+    return scikit_learn.load(data, signature, skops_files.untrusted_types(data))
 
 
 def answers(estimator: Any, **fields: Any) -> list[Any]:

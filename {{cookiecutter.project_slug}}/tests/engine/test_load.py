@@ -646,7 +646,7 @@ def test_no_module_asks_for_an_unpickler_at_run_time() -> None:
             )
             if called in {"__import__", "import_module"}:
                 (name, *_) = node.args
-                if isinstance(name, ast.JoinedStr):  # a module of the own package
+                if isinstance(name, ast.JoinedStr):  # a module of the package that follows
                     name = name.values[0]
                     assert isinstance(name, ast.Constant), path
                     assert str(name.value).startswith("."), path

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
 from ..artifact.refusals import OtherRelease, Refusal, UntrustedTypes, one_line, reason
-from ..artifact.runtimes import scikit_learn
+from ..artifact.runtimes import scikit_learn, skops_files
 from ..artifact.runtimes.trust import check_trusted
 from ..errors import UsageError
 
@@ -62,8 +61,8 @@ def to_skops(
     the review does not admit it.
     """
     try:
-        data = skops.io.dumps(estimator)
-        types = skops.io.get_untrusted_types(data=data)
+        data = skops_files.dumps(estimator)
+        types = skops_files.untrusted_types(data)
     except Exception as error:  # there is no list of what skops raises
         raise NotPackaged(f"the model cannot be written as skops ({reason(error)}).") from error
     _check_review(types, trusted_types, review)
@@ -127,7 +126,7 @@ def _check_releases(path: Path, warned: Sequence[warnings.WarningMessage]) -> No
 def _read_skops(path: Path, trusted_types: Sequence[str], review: Review) -> Any:
     try:
         data = path.read_bytes()
-        types = skops.io.get_untrusted_types(data=data)
+        types = skops_files.untrusted_types(data)
     except Exception as error:  # there is no list of what skops raises
         raise NotPackaged(f"{path} cannot be read ({reason(error)}).") from error
     _check_review(types, trusted_types, review)

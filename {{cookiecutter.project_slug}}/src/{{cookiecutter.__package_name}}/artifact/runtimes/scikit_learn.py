@@ -1,7 +1,7 @@
 """Loads scikit-learn estimators from `.skops` files. Nothing here unpickles.
 
-skops rebuilds objects from a schema of types, of which it trusts a list of its own; `trust.py`
-says which further types a manifest may name.
+skops rebuilds objects from a schema of types, of which it trusts a list of its own and
+`skops_files.py` the public estimators; `trust.py` says which further types a manifest may name.
 """
 
 import warnings
@@ -10,9 +10,7 @@ from importlib.metadata import packages_distributions, version
 from typing import Any
 
 import numpy as np
-import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from ...schema.signature import Label, Signature
 from ..refusals import (
@@ -27,6 +25,7 @@ from ..refusals import (
 from ..silence import heard_warnings, install_listener
 from .estimator import Estimator
 from .settle import settle
+from .skops_files import UntrustedTypesFoundException, loads
 from .trust import check_trusted
 
 ALWAYS = ("python", "scikit-learn", "numpy", "skops")
@@ -106,7 +105,7 @@ def parse(data: bytes, trusted_types: Sequence[str]) -> Any:
     warnings.filterwarnings("always", category=InconsistentVersionWarning)
     with heard_warnings() as heard:
         try:
-            found = skops.io.loads(data, trusted=list(trusted_types))
+            found = loads(data, trusted_types)
         except UntrustedTypesFoundException as error:
             raise UntrustedTypes(
                 "the artifact holds types that the manifest does not trust: "
