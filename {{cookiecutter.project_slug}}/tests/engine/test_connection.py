@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 import {{ cookiecutter.__package_name }} as package
+from {{ cookiecutter.__package_name }}.api.problems import problem
+from {{ cookiecutter.__package_name }}.api.protocol import find_protocols
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
+from {{ cookiecutter.__package_name }}.errors import URITooLong
 
 from .models import example_row
 from .service import PATIENCE, Service
@@ -181,6 +184,22 @@ def test_what_cannot_be_a_request_gets_one_problem_and_the_end(
     document = json.loads(body)
     assert document["status"] == status
     assert document["detail"]
+
+
+def test_it_is_worded_as_the_path_has_its_errors(service: Service) -> None:
+    forms = {path: protocol for protocol in find_protocols() for path in protocol.paths}
+    long = b"/" + b"a" * 9_000
+    for path in ("/predict", *forms):
+        answer = forms[path].refuse(URITooLong("x"), "") if path in forms else None
+        expected = answer or problem(URITooLong("x"))
+        for head in (b"GET %s%s HTTP/1.1\r\n\r\n", b"GET %s/a%%20b?%s HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", service.port), PATIENCE) as client:
+                client.sendall(head % (path.encode(), long))
+                found = http.client.HTTPResponse(client)
+                found.begin()
+                assert found.status == URITooLong.status
+                assert found.headers["content-type"] == expected.headers["content-type"]
+                assert json.loads(found.read()).keys() == json.loads(bytes(expected.body)).keys()
 
 
 def test_an_endless_header_ends_with_the_connection(client: socket.socket) -> None:

@@ -28,7 +28,13 @@ logger = logging.getLogger(__name__)
 
 
 def install_problems(app: FastAPI) -> None:
-    """Make every error of `app` a problem document."""
+    """Make every error of `app` a problem document, or what the protocol of its path has."""
+
+    def answer(error: RequestError, path: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        found = refuse({"app": app, "path": path}, error)
+        return found.status_code, found.raw_headers, bytes(found.body)
+
+    app.state.refuse = answer  # for what never becomes a request
     app.add_exception_handler(RequestError, _answer_request_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
@@ -38,7 +44,7 @@ def install_problems(app: FastAPI) -> None:
 def problem(error: RequestError, request_id: str = "") -> Response:
     """The answer to `error`. request_id: told to the client where the fault is ours."""
     document = error.document() | {"detail": _text(error.detail)}
-    if error.status == SERVER_FAULT:
+    if error.status == SERVER_FAULT and request_id:
         document["id"] = request_id
     errors = [
         {"pointer": _text(item.pointer), "message": _text(item.message)}

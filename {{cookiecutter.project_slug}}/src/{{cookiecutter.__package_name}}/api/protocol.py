@@ -89,6 +89,6 @@ def sentence(error: RequestError, request_id: str) -> str:
     named = [f"{item.pointer} {item.message}".strip() for item in error.errors[:MOST_NAMED]]
     if named:
         text += f" {'; '.join(named)}"
-    if error.status == RequestError.status:
+    if error.status == RequestError.status and request_id:
         text += f" The log has the reason under the id {request_id}."
     return text

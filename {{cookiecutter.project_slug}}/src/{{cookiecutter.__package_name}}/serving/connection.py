@@ -17,8 +17,8 @@ from uvicorn.server import ServerState
 
 from ..errors import HeaderTimeout, MalformedRequest, RequestError
 from ..telemetry.metrics import Metrics
+from . import head
 from .exchange import Exchange
-from .head import Header, check_head, describe, last_answer, too_large_head, without_upgrade
 from .limits import Limits
 
 IDLE, HEAD, BODY, CLOSING = range(4)
@@ -39,10 +39,12 @@ class Connection(HttpToolsProtocol):
         *,
         limits: Limits,
         metrics: Metrics,
+        refuse: head.Refuse,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = limits
         self._metrics = metrics
+        self._word = refuse
         self._phase = IDLE
         self._deadline = self.loop.time() + limits.header_timeout
         self._ending = False
@@ -93,7 +95,7 @@ class Connection(HttpToolsProtocol):
         if self._active is not None:
             self._deadline = math.inf
 
-    def default_headers(self) -> list[Header]:
+    def default_headers(self) -> list[head.Header]:
         """The headers of every answer; `Connection: close` among them while draining."""
         return self.server_state.default_headers
 
@@ -113,7 +115,7 @@ class Connection(HttpToolsProtocol):
         if self._phase == HEAD and self._all_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
-                self._refuse(too_large_head(self.url, self.headers, self.limits))
+                self._refuse(head.too_large_head(self.url, self.headers, self.limits))
 
     def on_message_begin(self) -> None:
         """The first byte of a request is here."""
@@ -136,9 +138,9 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() or self._phase == CLOSING:
             return
         version = self.parser.get_http_version()
-        check_head(self.url, self.headers, version, self.limits)
+        head.check_head(self.url, self.headers, version, self.limits)
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        describe(scope, self.parser.get_method(), self.url, version)
+        head.describe(scope, self.parser.get_method(), self.url, version)
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
         self._phase = BODY
         self._all_head = False
@@ -182,7 +184,7 @@ class Connection(HttpToolsProtocol):
         """The application ended without an answer: close, so that the client does not wait."""
         exchange.leave()
         if exchange.silent and not self.transport.is_closing():
-            self.transport.write(last_answer(error, self.default_headers()))
+            self._write_last(error, exchange.scope["path"])
         self._close()
 
     def _start(self, exchange: Exchange) -> None:
@@ -203,7 +205,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(MalformedRequest("This is not a proxy."))
             return
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(without_upgrade(method, self.url, self.headers) + rest)
+        self.data_received(head.without_upgrade(method, self.url, self.headers) + rest)
 
     def _refuse(self, error: RequestError) -> None:
         """Answer what cannot become a request, if no answer of another one is due, and close."""
@@ -224,8 +226,12 @@ class Connection(HttpToolsProtocol):
         elif exchange is not None:  # it had its answer
             self._close()
             return
-        self.transport.write(last_answer(error, self.default_headers()))
+        self._write_last(error, head.path_of(self.url))
         self._close()
+
+    def _write_last(self, error: RequestError, path: str) -> None:
+        answer = self._word(error, path)
+        self.transport.write(head.last_answer(answer, self.default_headers()))
 
     def _close(self) -> None:
         """Close, once what was written is out; a client that is still sending may read it."""

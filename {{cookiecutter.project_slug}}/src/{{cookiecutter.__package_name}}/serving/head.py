@@ -1,17 +1,20 @@
 """The bytes before a body: checked, written anew, and composed for answers of our own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
-import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ..errors import HeadersTooLarge, MalformedRequest, RequestError, URITooLong
 from .limits import Limits
 
 Header = tuple[bytes, bytes]
+Answer = tuple[int, Sequence[Header], bytes]
+"""Status, headers and body."""
+Refuse = Callable[[RequestError, str], Answer]
+"""Words an error as the path that was asked for has its errors."""
 
 
 def check_head(url: bytes, fields: Sequence[Header], version: str, limits: Limits) -> None:
@@ -66,19 +69,19 @@ def without_upgrade(method: bytes, url: bytes, fields: Sequence[Header]) -> byte
     return b"".join([*lines, b"\r\n"])
 
 
-def last_answer(error: RequestError, fields: Sequence[Header]) -> bytes:
-    """A whole answer that says what is wrong, the last on its connection.
+def path_of(url: bytes) -> str:
+    """The path of a URL that may be bad, or not whole."""
+    return unquote(url.partition(b"?")[0].decode("latin-1"))
+
+
+def last_answer(answer: Answer, fields: Sequence[Header]) -> bytes:
+    """A whole answer, the last on its connection.
 
     fields: what every answer carries.
     """
-    body = orjson.dumps(error.document())
-    lines = [STATUS_LINE[error.status]]
-    for name, value in fields:
+    status, headers, body = answer
+    lines = [STATUS_LINE[status]]
+    for name, value in (*fields, *headers):
         if name != b"connection":
             lines += (name, b": ", value, b"\r\n")
-    lines += (
-        b"content-type: application/problem+json\r\nconnection: close\r\n",
-        b"content-length: %d\r\n\r\n" % len(body),
-        body,
-    )
-    return b"".join(lines)
+    return b"".join([*lines, b"connection: close\r\n\r\n", body])

@@ -55,9 +55,15 @@ def import_loop() -> None:
 
 def configure(app: Any, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application."""
+    connection = partial(
+        Connection,
+        limits=Limits.of(settings),
+        metrics=app.state.metrics,
+        refuse=app.state.refuse,
+    )
     config = uvicorn.Config(
         app,
-        http=partial(Connection, limits=Limits.of(settings), metrics=app.state.metrics),  # type: ignore[arg-type]
+        http=connection,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
