@@ -54,6 +54,7 @@ def main(address: str) -> None:
     counted = client.get_inference_statistics(NAME)["model_stats"][0]
     assert counted["inference_stats"]["success"]["count"] >= 14
     assert counted["inference_stats"]["fail"]["count"] >= 4
+    assert [one["name"] for one in client.get_inference_statistics()["model_stats"]] == [NAME]
     asyncio.run(at_once(address, metadata))
 
 

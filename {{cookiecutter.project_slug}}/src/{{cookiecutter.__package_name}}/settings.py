@@ -117,9 +117,9 @@ class Settings(BaseSettings):
     ask for less with X-Request-Timeout-Ms. Watch serving_queue_seconds before you raise it."""
 
     max_batch_rows: Annotated[int, Field(gt=0)] = 256
-    """Most rows that are predicted in one call. Requests that wait while the model is busy share
-    the next call; a larger request is predicted in pieces. Watch serving_batch_rows: a p99 at this
-    limit says the model is saturated."""
+    """Most rows of requests that share a call of the model: those that wait while it is busy share
+    the next. A larger request shares it with nobody, and is predicted in pieces of 16 times as
+    many. Watch serving_batch_rows: a p99 at this limit says the model is saturated."""
 
     max_queued_rows: Annotated[int, Field(gt=0)] = 10_000
     """Most rows that wait; beyond them a request gets 503 at once instead of a late answer."""

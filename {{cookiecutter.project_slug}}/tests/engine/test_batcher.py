@@ -14,7 +14,7 @@ from {{ cookiecutter.__package_name }}.artifact.load import Batch
 from {{ cookiecutter.__package_name }}.errors import DeadlineExceeded, QueueFull
 from {{ cookiecutter.__package_name }}.schema.answers import Outputs
 from {{ cookiecutter.__package_name }}.schema.requests import Rows
-from {{ cookiecutter.__package_name }}.serving.batcher import Batcher, Bounds
+from {{ cookiecutter.__package_name }}.serving.batcher import PIECE, Batcher, Bounds
 from {{ cookiecutter.__package_name }}.serving.threads import PredictionThreads
 from {{ cookiecutter.__package_name }}.telemetry.metrics import Metrics
 
@@ -109,22 +109,24 @@ def test_what_waits_shares_the_next_call(make: Callable[..., Batcher], model: Ga
     assert model.batches == [[0], [1, 2, 3, 4]]
 
 
-@pytest.mark.parametrize(
-    ("split", "large"), [(True, [[5, 6, 7], [8, 9]]), (False, [[5, 6, 7, 8, 9]])]
-)
+@pytest.mark.parametrize("split", [True, False])
 def test_a_call_is_bounded_and_a_larger_request_split_unless_its_rows_belong_together(
-    split: bool, large: list[list[float]], make: Callable[..., Batcher], model: GatedModel
+    split: bool, make: Callable[..., Batcher], model: GatedModel
 ) -> None:
+    most = 3 * PIECE
+    numbers = [float(number) for number in range(5, 5 + most + 2)]
+
     async def scenario() -> None:
         batcher = make(batch_rows=3, split=split)
         first = await busy(batcher, model)
-        waiting = await queue(batcher, rows(1, 2), rows(3, 4), rows(*range(5, 10)), rows(10))
+        waiting = await queue(batcher, rows(1, 2), rows(3, 4), rows(*numbers), rows(200))
         model.gate.set()
         answers = await asyncio.gather(first, *waiting)
-        assert answers[3].values.tolist() == [10, 12, 14, 16, 18]
+        assert answers[3].values.tolist() == [2 * number for number in numbers]
 
     run(scenario())
-    assert model.batches == [[0], [1, 2], [3, 4], *large, [10]]
+    large = [numbers[:most], numbers[most:]] if split else [numbers]
+    assert model.batches == [[0], [1, 2], [3, 4], *large, [200]]
 
 
 def test_one_bad_request_does_not_fail_its_neighbours(
@@ -207,7 +209,7 @@ def test_a_request_larger_than_the_queue_is_served_when_idle(
 def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
     make: Callable[..., Batcher], model: GatedModel
 ) -> None:
-    """Larger requests than a batch keep going to a thread, in pieces."""
+    """Larger requests than a batch keep going to a thread."""
     threads: list[str] = []
     seconds = 0.0
 
@@ -232,7 +234,7 @@ def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
 
     here = threading.current_thread().name
     run(scenario())
-    assert threads == [here, here, *["predict-0"] * 2, here, here, here, "predict-0"]
+    assert threads == [here, here, "predict-0", here, here, here, "predict-0"]
     assert model.batches[:2] == [[0, 1, 2, 3], [4, 5]]
 
 

@@ -231,6 +231,7 @@ def test_requests_are_counted_under_the_protocols_name(
     assert counted["inference_stats"]["fail"]["count"] == 1
     assert counted["execution_count"] == counted["inference_stats"]["compute_infer"]["count"] > 0
     assert counted["inference_count"] >= len(asked["inputs"][0]["data"])
+    assert client.get("/v2/models/stats").json() == client.get(f"{path}/stats").json()
 
 
 def test_overriding_get_model_replaces_the_model_here_too(
@@ -450,6 +451,7 @@ def sized(size: Any, shape: list[int] | None = None, datatype: str = "FP64") -> 
         ({"inputs": [sized(32)]}, A[:-1]),
         ({"inputs": [sized(32)]}, A + b"x"),
         ({"inputs": [sized(31)]}, A[:-1]),
+        ({"inputs": [sized(40)]}, A),
         ({"inputs": [sized(32, [2, 1])]}, A),
         ({"inputs": [sized(32, [2**40, 2**40])]}, A),
         ({"inputs": [sized(-1)]}, A),

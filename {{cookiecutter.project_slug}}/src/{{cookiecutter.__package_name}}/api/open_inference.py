@@ -122,6 +122,12 @@ async def model_ready(request: Request, model: NamedModelDep) -> dict[str, Any]:
     return {"name": model.manifest.name, "ready": True}
 
 
+@router.get(f"{PREFIX}/models/stats", summary="Statistics of every model")
+async def all_stats(request: Request, model: ModelDep) -> dict[str, Any]:
+    """The same for whatever is served; stands before a model of this name."""
+    return _statistics(request, model)
+
+
 @router.get(VERSION, summary="The model (version)")
 @router.get(MODEL, summary="The model")
 async def metadata(model: NamedModelDep) -> dict[str, Any]:
@@ -154,9 +160,7 @@ async def config(model: NamedModelDep) -> dict[str, Any]:
 @router.get(f"{MODEL}/stats", summary="Statistics")
 async def stats(request: Request, model: NamedModelDep) -> dict[str, Any]:
     """Counts and durations since the start, in the form of Triton's statistics."""
-    manifest = model.manifest
-    counted = statistics(request.app.state.metrics.collect(), INFER)
-    return {"model_stats": [{"name": manifest.name, "version": manifest.version, **counted}]}
+    return _statistics(request, model)
 
 
 def _header_length(given: bytes | None) -> int | None:
@@ -165,6 +169,12 @@ def _header_length(given: bytes | None) -> int | None:
     if not (given.isdigit() and len(given) <= _LONGEST_LENGTH):
         raise InvalidInput(f"{HEADER_LENGTH} must be a number of bytes.")
     return int(given)
+
+
+def _statistics(request: Request, model: Model) -> dict[str, Any]:
+    manifest = model.manifest
+    counted = statistics(request.app.state.metrics.collect(), INFER)
+    return {"model_stats": [{"name": manifest.name, "version": manifest.version, **counted}]}
 
 
 def _platform(model: Model) -> str:

@@ -98,6 +98,8 @@ class _Raw:
     def take(self, size: int) -> memoryview:
         if not self._announced:
             raise InvalidInput("Binary tensors need the header Inference-Header-Content-Length.")
+        if size > len(self._rest):
+            raise InvalidInput("The body has fewer bytes than binary_data_size says.")
         taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
 

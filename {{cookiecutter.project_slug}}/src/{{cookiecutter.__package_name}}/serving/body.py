@@ -34,12 +34,14 @@ async def read_body(
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes):
         raise BodyTooLarge.over(max_bytes)
-    body = bytearray()
+    body = []
+    size = 0
     async for chunk in chunks:
-        body += chunk
-        if len(body) > max_bytes:
+        body.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
             raise BodyTooLarge.over(max_bytes)
-    return bytes(body)
+    return b"".join(body)
 
 
 def check_json(headers: Mapping[bytes, bytes]) -> None:

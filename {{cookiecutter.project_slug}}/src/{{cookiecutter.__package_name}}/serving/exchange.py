@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ..errors import BodyTimeout, BodyTooLarge, RequestError, Unavailable
@@ -27,6 +27,10 @@ _BROKEN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _USUAL = {b"content-length", b"content-type", b"x-request-id"}
 _OURS = {b"connection", b"transfer-encoding"}
 _BODILESS = {204, 304}
+
+READ_AHEAD = 2**20
+"""Bytes of a body that wait for the application before reading pauses: one read brings up to
+256,000, and each pause costs two system calls."""
 
 ABANDON = "serving.abandon"
 """True in the scope of a request that is cancelled when its client goes away. ASGI leaves that
@@ -100,7 +104,7 @@ class Exchange:
         """Take a piece of the body; reading pauses while too much of it waits."""
         self._chunks.append(body)
         self._unread += len(body)
-        if self._unread > HIGH_WATER_LIMIT:
+        if self._unread > READ_AHEAD:
             self._owner.flow.pause_reading()
         self.wake()
 

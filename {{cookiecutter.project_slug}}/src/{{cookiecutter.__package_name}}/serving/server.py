@@ -22,7 +22,7 @@ import uvicorn
 
 from ..settings import Settings
 from .connection import Connection
-from .heap import settle_heap
+from .heap import keep_freed, settle_heap
 from .limits import Limits
 from .ports import allow_reuse, bind, url
 from .reload import Reloads
@@ -117,6 +117,7 @@ class Server(uvicorn.Server):
         super().__init__(configure(app, settings))
         self.readiness = app.state.readiness
         self._drain_until = 0.0
+        self._body_bytes = settings.max_body_bytes
 
     def drain(self, delay: float) -> None:
         """Begin the end: connections are accepted for so many seconds more."""
@@ -126,6 +127,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
         settle_heap()
+        keep_freed(self._body_bytes)
         for listener in sockets or ():
             allow_reuse(listener, True)
         await super().startup(sockets)

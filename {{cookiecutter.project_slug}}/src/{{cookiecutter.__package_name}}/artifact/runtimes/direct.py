@@ -65,9 +65,12 @@ def _standardise(scaler: Any) -> Step:
     scale = scaler.scale_ if scaler.with_std else None
 
     def transform(rows: Matrix) -> Matrix:
-        if mean is not None:
-            rows = rows - mean
-        return rows / scale if scale is not None else rows
+        if mean is None:
+            return rows / scale if scale is not None else rows
+        rows = rows - mean
+        if scale is not None:
+            rows /= scale  # in place: it is nobody else's
+        return rows
 
     return transform
 
