@@ -202,7 +202,7 @@ GUARDS = [
     guard(
         "true body size",
         "serving/body.py",
-        "if len(body) > max_bytes:",
+        "if size > max_bytes:",
         "if False:",
         "test_errors",
         "test_requests",
@@ -740,7 +740,7 @@ GUARDS = [
     guard(
         "id of the log line",
         "api/protocol.py",
-        "if error.status == RequestError.status:",
+        "if error.status == RequestError.status and request_id:",
         "if False:",
         "test_open_inference",
     ),

@@ -13,13 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeRegressor
 
+from {{ cookiecutter.__package_name }} import cli_model
 from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
 from {{ cookiecutter.__package_name }}.cli import main
 from {{ cookiecutter.__package_name }}.packaging.package import package
 from {{ cookiecutter.__package_name }}.schema.answers import agree
 from {{ cookiecutter.__package_name }}.settings import Settings
 
-from . import service
 from .models import package_diabetes
 
 
@@ -124,24 +124,29 @@ def test_help_teaches_every_setting(run: Callable[..., Ended]) -> None:
         assert f"SERVING_{name.upper()}" in ended.out
 
 
-def test_a_model_that_check_refuses_replaces_nothing(tmp_path: Path) -> None:
+def test_a_model_that_check_refuses_replaces_nothing(
+    run: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`check` runs in a process of its own, with the settings that `serve` has."""
     directory = package_diabetes(tmp_path / "model")
     before = (directory / "manifest.json").read_bytes()
     command = ["model", "package", str(tmp_path / "estimator.joblib"), "--examples"]
     command += [str(tmp_path / "examples.csv"), "--model-dir", str(directory)]
-    ended = service.run(*command, SERVING_MAX_MODEL_BYTES=100)
-    assert ended.returncode == 2
-    last = ended.stderr.splitlines()[-1]
+    with monkeypatch.context() as small:
+        small.setenv("SERVING_MAX_MODEL_BYTES", "100")
+        ended = run(*command)
+    assert ended.code == 2
+    last = ended.err.splitlines()[-1]
     assert last.startswith("error: the model does not pass `check`: ")
     assert "SERVING_MAX_MODEL_BYTES is 100" in last
     assert (directory / "manifest.json").read_bytes() == before
-    ended = service.run(*command, "--version", "2", "--compare")
-    assert ended.returncode == 0, ended.stderr
-    assert "largest difference of a number is 0" in ended.stderr
-    assert f"ok: estimator 2 in {directory} may be served" in ended.stdout
-    restored = service.run("model", "restore", "--model-dir", str(directory))
-    assert restored.stdout == f"restored test 1 in {directory}\n"
+    monkeypatch.setattr(cli_model, "_check_afresh", lambda *_: "checked")
+    ended = run(*command, "--version", "2", "--compare")
+    assert ended.code == 0, ended.err
+    assert "largest difference of a number is 0" in ended.err
+    assert "checked" in ended.out
+    restored = run("model", "restore", "--model-dir", str(directory))
+    assert restored.out == f"restored test 1 in {directory}\n"
     assert (directory / "manifest.json").read_bytes() == before
 
 
@@ -157,6 +162,7 @@ def test_whoever_sits_at_a_terminal_is_asked_for_the_review(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(builtins, "input", lambda _: answer)
+    monkeypatch.setattr(cli_model, "_check_afresh", lambda *_: "checked")
     command = ["model", "package", str(tmp_path / "tree.joblib"), "--examples", '[{"a": 1}]']
     ended = run(*command, "--model-dir", str(tmp_path / "model"))
     assert ended.code == code, ended.err

@@ -13,11 +13,10 @@ from {{ cookiecutter.__package_name }}.serving.heap import rest_collector, settl
 
 @pytest.fixture
 def collector() -> Iterator[None]:
-    """As it was, afterwards."""
+    """At work as it was, afterwards."""
     threshold = gc.get_threshold()
     yield
     gc.enable()
-    gc.unfreeze()
     gc.set_threshold(*threshold)
 
 

@@ -35,7 +35,7 @@ def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    service = RealService(slow, "--port", str(port)).start()
+    service = Service(slow, "--port", str(port)).start()
     try:
         # Opening for writing returns when the service has opened the pipe: it is loading now.
         with pipe.open("wb") as writer:

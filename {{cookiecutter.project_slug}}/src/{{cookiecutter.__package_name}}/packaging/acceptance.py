@@ -30,9 +30,24 @@ class Acceptance:
             return set(cells)
         return {place for place, cell in cells.items() if self.takes({place: cell})}
 
+    def known(self, place: int, groups: list[list[Any]]) -> list[Any]:
+        """Those of the values that the model takes in one place.
+
+        groups: what the examples have, and what each encoder knows. One of those is usually this
+        place's own and taken as a whole; where none is, each of their values is asked.
+        """
+        observed, *known = groups
+        taken = [group for group in known if group and self.all(place, group)]
+        rest = observed if taken else list(set().union(*groups))
+        return sorted({*self.among(place, rest), *(value for group in taken for value in group)})
+
+    def all(self, place: int, values: list[Any]) -> bool:
+        """Whether the model takes every one of the values in one place."""
+        return self._answers([self._with({place: value}) for value in values])
+
     def among(self, place: int, values: list[Any]) -> list[Any]:
         """Those of the values that the model takes in one place; asked by halves."""
-        if not values or self._answers([self._with({place: value}) for value in values]):
+        if not values or self.all(place, values):
             return values
         middle = len(values) // 2
         if not middle:
@@ -77,8 +92,7 @@ def accepted(
     for place, column in enumerate(columns):
         update: dict[str, Any] = {"nullable": place in nullable}
         if place in strange.keys() - taken:
-            candidates = _candidates(column, observed[place], estimator)
-            known = asking.among(place, candidates)
+            known = asking.known(place, _candidates(column, observed[place], estimator))
             update |= {"categories": known, "enforce": True, "minimum": None, "maximum": None}
         found.append(column.model_copy(update=update))
     return found
@@ -99,13 +113,16 @@ def _unseen(column: Column, observed: set[Cell]) -> Cell:
     return int(max(numbers)) + 1 if column.dtype == "int64" else max(numbers) + 0.5
 
 
-def _candidates(column: Column, observed: set[Cell], estimator: Any) -> list[Any]:
-    """What the model may know: the examples' values, and the categories of its encoders."""
-    kind = str if column.dtype == "string" else float
-    values = set(observed)
+def _candidates(column: Column, observed: set[Cell], estimator: Any) -> list[list[Any]]:
+    """What the model may know: the examples' values, and the categories of each encoder."""
+    groups = [list(observed)]
     for part in parts(estimator):
         for categories in getattr(part, "categories_", None) or ():
-            values |= set(getattr(categories, "tolist", list)())
-    numbers = {float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)}
-    texts = {value for value in values if isinstance(value, str)}
-    return sorted(texts if kind is str else numbers)
+            groups.append(getattr(categories, "tolist", list)())
+    return [_of_kind(column, group) for group in groups]
+
+
+def _of_kind(column: Column, values: list[Any]) -> list[Any]:
+    if column.dtype == "string":
+        return [value for value in values if isinstance(value, str)]
+    return [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
