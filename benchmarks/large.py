@@ -27,6 +27,9 @@ ROWS = 10_000
 CALLS = 15
 LIMITS = {"SERVING_MAX_BODY_BYTES": str(64 * 2**20), "SERVING_MAX_ROWS": str(ROWS)}
 
+Found = dict[str, dict[str, float]]
+"""Seconds, by model and by what was measured."""
+
 BARE = """
 import json, sys, time, joblib, numpy
 model = joblib.load(sys.argv[1])
@@ -45,8 +48,12 @@ def measure_large(
     packaged: dict[str, Path],
     scratch: Path,
     cores: tuple[str, str],
-) -> None:
-    """Measure and print. cores: that of the server, and that of the client."""
+) -> Found:
+    """Measure and print; return the median seconds by model and by what was measured.
+
+    cores: that of the server, and that of the client.
+    """
+    medians: Found = {}
     os.sched_setaffinity(0, {int(cores[1])})
     rows = json.loads((work / "models" / "rows.json").read_text(encoding="utf-8"))
     large = (rows * (ROWS // len(rows) + 1))[:ROWS]
@@ -67,12 +74,33 @@ def measure_large(
                 found.setdefault("JSON", []).extend(timed("/predict", plain, {}))
             if arguments.peers:
                 found.setdefault("MLServer", []).extend(mlserver(work, scratch, large, cores[0]))
-        raw = statistics.median(found["raw tensor"])
-        for name, seconds in found.items():
-            median = statistics.median(seconds)
-            print(
-                f"{model} {name:10} {median * 1000:8.2f} ms, raw tensor / this {raw / median:.2f}"
-            )
+        medians[model] = {name: statistics.median(seconds) for name, seconds in found.items()}
+        for name, median in medians[model].items():
+            ratio = medians[model]["raw tensor"] / median
+            print(f"{model} {name:10} {median * 1000:8.2f} ms, raw tensor / this {ratio:.2f}")
+    return medians
+
+
+def write_large(path: Path, found: Found, arguments: argparse.Namespace) -> None:
+    """Write the table."""
+    names = list(dict.fromkeys(name for medians in found.values() for name in medians))
+    lines = [
+        "# Large requests",
+        "",
+        f"`make bench ARGS=--large` with {arguments.rounds} rounds: {ROWS:,} rows of 30 columns in "
+        "one request, milliseconds from sending it to having the answer; in brackets what raw "
+        "tensors take as a part of that.",
+        "",
+        "| | " + " | ".join(found) + " |",
+        "|---" * (len(found) + 1) + "|",
+    ]
+    for name in names:
+        cells = [
+            f"{medians[name] * 1000:.1f} ({medians['raw tensor'] / medians[name]:.2f})"
+            for medians in found.values()
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def bare(binaries: Path, file: Path, work: Path, core: str) -> list[float]:

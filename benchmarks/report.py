@@ -75,7 +75,8 @@ def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) 
             "|---|---|---|---|",
         ]
         for name in names:
-            cells = [f"{median(rests[name], field):.1f}" for field in ("ready", "memory", "idle")]
+            digits = {"ready": 2, "memory": 0, "idle": 1}
+            cells = [f"{median(rests[name], field):.{n}f}" for field, n in digits.items()]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         if (OURS, 32) in found:
             pairs = zip(rests[OURS], found[OURS, 32], strict=True)

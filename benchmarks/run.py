@@ -29,7 +29,7 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 import workers
-from large import measure_large
+from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OURS, Found, Rest, Rests, write_plot, write_report
 from servers import (
@@ -64,7 +64,9 @@ def main() -> None:
         service, packaged = prepare(Path(scratch), work, arguments.models)
         if arguments.large:
             cores = SERVER_CORE, LOAD_CORE
-            measure_large(arguments, work, service, packaged, Path(scratch), cores)
+            found = measure_large(arguments, work, service, packaged, Path(scratch), cores)
+            if arguments.write:
+                write_large(HERE / "large.md", found, arguments)
             return
         measured = {}
         for model in arguments.models:
@@ -78,7 +80,8 @@ def main() -> None:
                 arguments, work, servers, model, packaged[model], Path(scratch)
             )
     if arguments.write:
-        name = "knobs" if arguments.knobs else "results"
+        name = "mixed" if arguments.models == ["mixed"] else "results"
+        name = "knobs" if arguments.knobs else name
         write_report(HERE / f"{name}.md", measured, arguments)
         write_plot(HERE / f"{name}.svg", measured)
 

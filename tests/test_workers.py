@@ -85,19 +85,19 @@ def test_a_killed_loader_is_replaced_and_the_model_shared_again(
     environment: Path, forest: Path
 ) -> None:
     with Service(environment, forest, workers=2, drain_delay=1) as service:
-        before = service.memory()
         (loader,) = service.named("loader")
         workers = service.named("worker")
         with Clients(service, 4) as clients:
             clients.wait_for(20)
+            before = service.memory()
             os.kill(loader, signal.SIGKILL)
             seconds = wait_until(lambda: service.named("loader") not in ([], [loader]), 30)
             assert seconds < 10
             wait_until(lambda: not set(workers) & set(service.named("worker")), 30)
             clients.wait_for(20)
             assert {answer.status for answer in clients.all()} == {200}
-        assert len(service.named("worker")) == 2
-        assert service.memory() < 1.15 * before
+            assert len(service.named("worker")) == 2
+            assert service.memory() < 1.15 * before
         assert service.metric('serving_reloads_total{result="ok"}') == 0
 
 
