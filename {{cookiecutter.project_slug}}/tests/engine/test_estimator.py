@@ -33,7 +33,8 @@ from {{ cookiecutter.__package_name }} import transformers
 from {{ cookiecutter.__package_name }}.artifact import refusals
 from {{ cookiecutter.__package_name }}.artifact.load import load_model
 from {{ cookiecutter.__package_name }}.artifact.runtimes import estimator as estimator_module
-from {{ cookiecutter.__package_name }}.artifact.runtimes import scikit_learn, settle, skops_files, trust
+from {{ cookiecutter.__package_name }}.artifact.runtimes import scikit_learn, settle, trust
+from {{ cookiecutter.__package_name }}.artifact.runtimes.skops_files import untrusted_types
 from {{ cookiecutter.__package_name }}.schema.signature import Column, Signature
 
 from .models import package_estimator
@@ -124,7 +125,7 @@ def served(estimator: Any, columns: int = 2, **about: Any) -> scikit_learn.Estim
         "probabilities": hasattr(estimator, "predict_proba"),
     }
     data = skops.io.dumps(estimator)
-    types = skops_files.untrusted_types(data)
+    types = untrusted_types(data)
     return scikit_learn.load(data, Signature(**fields | about), types)
 
 
@@ -341,7 +342,7 @@ def test_numbers_that_overflow_cause_no_warning() -> None:
 )
 def test_a_packaged_estimator_gives_its_own_answers(estimator: Any, tmp_path: Path) -> None:
     estimator.fit(ROWS, SIDES)
-    types = skops_files.untrusted_types(skops.io.dumps(estimator))
+    types = untrusted_types(skops.io.dumps(estimator))
     directory = package_estimator(
         estimator, ["a", "b"], ROWS[:10], tmp_path / "model", trusted_types=types
     )
