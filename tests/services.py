@@ -165,8 +165,12 @@ class Service:
         return answer.status, text
 
     def metric(self, sample: str) -> float:
-        """The value of a sample, by its name and labels as they are written."""
-        return float(re.search(rf"^{re.escape(sample)} (\S+)$", self.get("/metrics")[1], re.M)[1])
+        """The value of a sample, by its name and labels as they are written; 0 where the worker
+        that answers knows of none yet."""
+        text = self.get("/metrics")[1]
+        assert f"# TYPE {sample.partition('{')[0].removesuffix('_total')}" in text, sample
+        found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.M)
+        return float(found[1]) if found else 0.0
 
 
 class Answer(NamedTuple):
