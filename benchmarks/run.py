@@ -80,8 +80,8 @@ def main() -> None:
                 arguments, work, servers, model, packaged[model], Path(scratch)
             )
     if arguments.write:
-        name = "mixed" if arguments.models == ["mixed"] else "results"
-        name = "knobs" if arguments.knobs else name
+        others = "mixed" if arguments.models == ["mixed"] else "results"
+        name = "knobs" if arguments.knobs else others
         write_report(HERE / f"{name}.md", measured, arguments)
         write_plot(HERE / f"{name}.svg", measured)
 
