@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 import {{ cookiecutter.__package_name }} as package
@@ -84,16 +83,16 @@ class Caller(threading.Thread):
 
     def run(self) -> None:
         body = {"instances": self._rows}
-        self.answer = httpx2.post(f"{self._service.url}/predict", json=body, timeout=PATIENCE)
+        self.answer = self._service.ask("POST", "/predict", json=body)
 
 
 def occupy(service: GatedService, row: object, waiting: int) -> list[Caller]:
     """One request in the model, and so many that wait."""
+    taken = service.metric("serving_queue_seconds_count")
     callers = [Caller(service, [row])]
-    service.wait_until(lambda: service.metric("serving_in_flight") == 2)
-    service.wait_until(lambda: service.metric("serving_queue_seconds_count") >= 1)
+    service.wait_until(lambda: service.metric("serving_queue_seconds_count") > taken)
     callers += [Caller(service, [row]) for _ in range(waiting)]
-    service.wait_until(lambda: service.metric("serving_in_flight") == 2 + waiting)
+    service.wait_until(lambda: service.metric("serving_queued_rows") == waiting)
     return callers
 
 
@@ -157,7 +156,7 @@ def test_a_client_that_leaves_costs_no_prediction(
             b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + body
         )
-        service.wait_until(lambda: service.metric("serving_in_flight") == 3)
+        service.wait_until(lambda: service.metric("serving_queued_rows") == 1)
     service.wait_until(lambda: service.metric("serving_in_flight") == 2)
     assert service.metric("serving_cancelled_total") == left + 1
     service.release()
@@ -178,3 +177,4 @@ def test_work_beyond_the_grace_period_is_cut_with_a_line(
         caller.join(PATIENCE)
         assert caller.answer.status_code == 503
         assert any("cut off" in line for line in service.lines)
+        assert any("POST /predict 503" in line for line in service.lines)

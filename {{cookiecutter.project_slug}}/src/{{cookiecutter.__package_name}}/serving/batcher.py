@@ -94,6 +94,7 @@ class Batcher:
         job = Job(rows, loop.create_future(), now, now + timeout)
         self._queue.append(job)
         self._queued_rows += len(rows)
+        self._metrics.queued_rows = self._queued_rows
         if self._free and not self._dispatching:
             self._dispatching = True
             loop.call_soon(self._dispatch, loop)
