@@ -14,7 +14,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ..errors import BodyTimeout, BodyTooLarge, RequestError, Unavailable
-from ..telemetry.requests import AnswerCutShort
+from ..telemetry.requests import CLIENT_LEFT, AnswerCutShort
 from .head import Header
 from .limits import Limits
 
@@ -118,7 +118,7 @@ class Exchange:
         self.gone = True
         self.wake()
         if self.task is not None and self.scope.get(ABANDON):
-            self.task.cancel()
+            self.task.cancel(CLIENT_LEFT)
 
     def wake(self) -> None:
         """Let `receive` look again."""

@@ -70,7 +70,7 @@ def configure(app: Any, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+        timeout_graceful_shutdown=settings.drain_timeout,  # type: ignore[arg-type]
     )
     config.load()
     config.lifespan_class = Lifespan

@@ -126,7 +126,7 @@ class Supervisor:
 
     def _dismiss(self, crew: Crew, order: Order) -> None:
         delay = 0.0 if order == Order.STOP else self._settings.drain_delay
-        crew.dismiss(order, delay + max(1.0, self._settings.drain_timeout) + SLACK)
+        crew.dismiss(order, delay + self._settings.drain_timeout + SLACK)
         self._leaving.append(crew)
 
     def _fell(self, pid: int, code: int) -> None:

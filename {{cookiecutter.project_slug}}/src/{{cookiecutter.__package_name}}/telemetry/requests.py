@@ -1,5 +1,6 @@
 """Around every request: its id, its metrics, its line in the log, and the last safety net."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -20,6 +21,10 @@ Refuse = Callable[[Exception, str], Any]
 """Makes the answer, an ASGI application, to an exception that nothing handled, and its id."""
 
 CLIENT_GONE = 499
+CUT_OFF = 503
+CLIENT_LEFT = "the client left"
+"""Message of a cancellation for that reason; any other is the end of a drain's time, and the server
+answers 503 then."""
 LONGEST_PATH = 300
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -78,6 +83,9 @@ class RequestTelemetry:
         self._metrics.request_started()
         try:
             await self._app(scope, receive, observed)
+        except asyncio.CancelledError as error:
+            status = status or (CLIENT_GONE if CLIENT_LEFT in error.args else CUT_OFF)
+            raise
         except Exception as error:
             logger.exception("request failed", extra={"request_id": request_id})
             if status:
