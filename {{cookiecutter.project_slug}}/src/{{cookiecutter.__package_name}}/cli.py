@@ -141,10 +141,10 @@ def _import_app() -> Any:
 
 
 def _check(given: argparse.Namespace) -> None:
-    from .artifact.manifest import read_manifest
+    from .artifact.load import read_model
 
     settings = load_settings(model_dir=given.model_dir)
-    read_manifest(settings.model_dir)  # its errors wait for no import
+    read_model(settings.model_dir, settings.max_model_bytes)  # its errors wait for no import
     from .app import create_app
     from .packaging.report import facts, load_and_weigh
 

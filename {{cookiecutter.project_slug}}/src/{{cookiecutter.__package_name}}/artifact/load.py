@@ -59,9 +59,7 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
     them: what counts is that the bytes are those the manifest names.
     """
     started = time.perf_counter()
-    manifest = read_manifest(directory)
-    data = _read_artifact(directory / manifest.artifact.file, manifest.artifact, max_bytes)
-    check_zip(data, max_bytes)
+    manifest, data = read_model(directory, max_bytes)
     scikit_learn = import_runtime()  # takes seconds, which no error above waits for
     note = scikit_learn.check_release(manifest.built_with.get("scikit-learn"))
     if note:
@@ -72,6 +70,17 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
     check_examples(manifest, predict)
     predict.shorten(manifest.example_rows)
     return LoadedModel(manifest, predict, time.perf_counter() - started)
+
+
+def read_model(directory: Path, max_bytes: int) -> tuple[Manifest, bytes]:
+    """The manifest and the bytes of the artifact, checked as far as no library is needed for it.
+
+    Raises ModelError.
+    """
+    manifest = read_manifest(directory)
+    data = _read_artifact(directory / manifest.artifact.file, manifest.artifact, max_bytes)
+    check_zip(data, max_bytes)
+    return manifest, data
 
 
 def import_runtime() -> Any:

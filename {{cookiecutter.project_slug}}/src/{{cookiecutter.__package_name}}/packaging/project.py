@@ -1,17 +1,17 @@
 """What the project's pyproject.toml must say for a model to be served, and does not."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
-from ..artifact.runtimes.scikit_learn import ALWAYS, LIBRARIES
+from ..artifact.runtimes.scikit_learn import ALWAYS, LIBRARIES, distribution_of
 
 
 def releases(packages: Sequence[str]) -> dict[str, str]:
     """The installed releases of these packages, by the names that they are imported by."""
-    known = packages_distributions() if packages else {}
-    return {name: version(known[name][0]) for name in packages if name in known}
+    known = {name: distribution_of(name) for name in packages}
+    return {name: version(found) for name, found in known.items() if found}
 
 
 def libraries(trusted_types: Sequence[str], layout: str) -> list[str]:
@@ -31,9 +31,8 @@ def advice(built_with: Mapping[str, str]) -> list[str]:
         minor = ".".join(release.split(".")[:2])
         commands.append(f"uv add 'scikit-learn~={minor}.0'")
     further = built_with.keys() - set(ALWAYS)
-    known = packages_distributions() if further else {}
     for name in further:
-        (distribution, *_) = known.get(name, [name])  # xgboost may come as xgboost-cpu
+        distribution = distribution_of(name) or name
         if asked and distribution not in asked:
             major = built_with[name].partition(".")[0]
             commands.append(f"uv add '{distribution}>={built_with[name]},<{int(major) + 1}'")

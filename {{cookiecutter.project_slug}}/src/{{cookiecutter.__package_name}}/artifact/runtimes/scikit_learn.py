@@ -6,7 +6,7 @@ skops rebuilds objects from a schema of types, of which it trusts a list of its 
 
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 import numpy as np
@@ -59,17 +59,25 @@ def check_libraries(built_with: Mapping[str, str]) -> None:
     Raises LibraryMissing or OtherRelease.
     """
     further = [name for name in built_with if name not in ALWAYS]
-    known = packages_distributions() if further else {}
     for name in further:
-        built = built_with[name]
-        if name not in known:
+        built, distribution = built_with[name], distribution_of(name)
+        if distribution is None:
             raise LibraryMissing(name, built)
-        installed = version(known[name][0])
+        installed = version(distribution)
         if installed.partition(".")[0] != built.partition(".")[0]:
             raise OtherRelease(
                 f"the model was packaged with {name} {built}, and {installed} is installed",
                 remedy=f"Install that release (uv add '{name}=={built}'), or package it again.",
             )
+
+
+def distribution_of(package: str) -> str | None:
+    """The installed distribution that a package is imported from; xgboost may be xgboost-cpu."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return next(iter(packages_distributions().get(package, [])), None)
+    return package
 
 
 def load(data: bytes, signature: Signature, trusted_types: Sequence[str]) -> Estimator:
