@@ -77,7 +77,7 @@ def project(generate: Render) -> Path:
 def environment(project: Path) -> Path:
     """The bin folder of the default project's environment; every combination can run in it."""
     uv(project, "sync", "--quiet", "--extra", "package")
-    return project / ".venv" / ("Scripts" if os.name == "nt" else "bin")
+    return environment_of(project)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +109,11 @@ def uv(project: Path, *arguments: str) -> None:
         env=clean_environment(UV_COMPILE_BYTECODE="1", UV_PYTHON_DOWNLOADS="never"),
         check=True,
     )
+
+
+def environment_of(project: Path) -> Path:
+    """The bin folder of a project's own environment."""
+    return project / ".venv" / ("Scripts" if os.name == "nt" else "bin")
 
 
 def clean_environment(**variables: str) -> Mapping[str, str]:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Render, Run, add_sample, passed
+from .conftest import (
+    Render,
+    Run,
+    add_sample,
+    clean_environment,
+    environment_of,
+    passed,
+    uv,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +40,27 @@ def test_its_own_tests_pass_and_cover_it(project: Path, run_in: Run) -> None:
     passed(run_in(project, "coverage", "report", "--fail-under=90", f"--omit={ELSEWHERE}"))
 
 
-def test_its_own_tests_pass_without_the_hooks(render: Render, run_in: Run) -> None:
-    """`--accept-hooks no`: nothing pruned, no model; the tests fit one of their own."""
+def test_its_own_tests_pass_without_the_hooks_and_without_extras(
+    render: Render, run_in: Run
+) -> None:
+    """`--accept-hooks no`: nothing pruned, no model; the tests fit one of their own. They run in
+    what `uv sync` installs."""
     project = render(project_name="Other Name")
     passed(run_in(project, "ruff", "format", "--check"))
     passed(run_in(project, "ruff", "check"))
-    passed(run_in(project, "pytest", "-q"))
+    uv(project, "sync", "--quiet")
+    bare = environment_of(project)
+    assert subprocess.run([bare / "python", "-c", "import pandas"], check=False).returncode
+    passed(
+        subprocess.run(
+            [bare / "pytest", "-q"],
+            cwd=project,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    )
     ended = run_in(project, "python", "-m", "other_name", "check")
     assert ended.returncode == 3
     assert "model missing" in ended.stderr

@@ -52,6 +52,16 @@ def start_loading(model: Path, pipe: Path) -> Path:
     return pipe
 
 
+def test_the_supervisor_is_small_and_has_no_threads(environment: Path, once: Path) -> None:
+    """Nothing that a model brings is in it: it can always act, and can always fork."""
+    with Service(environment, once, workers=2) as service:
+        process = Path(f"/proc/{service.process.pid}")
+        maps = (process / "maps").read_text()
+        assert "/pydantic_core/" in maps, "the test would prove nothing"
+        assert not {name for name in ("numpy", "sklearn", "uvloop") if f"/{name}/" in maps}
+        assert len(list((process / "task").iterdir())) == 1
+
+
 # Workers and loaders that fall.
 
 

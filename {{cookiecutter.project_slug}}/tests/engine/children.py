@@ -19,15 +19,19 @@ PRELOADED = [f"{__name__.rpartition('.')[0]}.preloaded"]
 
 
 class Child:
-    """What the tests use of subprocess.Popen."""
+    """What the tests use of subprocess.Popen; standard output goes with the errors, or nowhere."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], *, output: bool = False
+    ) -> None:
         limit_threads_of_imports()  # the fork server inherits it, and may not have threads
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         reader, writer = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=_become, args=(command, dict(environment), writer), daemon=True
+            target=_become,
+            args=(command, dict(environment), writer, output),
+            daemon=True,
         )
         self._process.start()
         writer.close()
@@ -65,13 +69,15 @@ class Child:
         self.send_signal(signal.SIGTERM)
 
 
-def _become(command: list[str], environment: dict[str, str], errors: Connection) -> None:
+def _become(
+    command: list[str], environment: dict[str, str], errors: Connection, output: bool
+) -> None:
     """Run `python -m MODULE ...` or `python -c SCRIPT ...` here."""
     os.setsid()
     os.dup2(errors.fileno(), 2)
     errors.close()
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.dup2(0, 1)
+    os.dup2(2 if output else 0, 1)
     os.environ.clear()
     os.environ.update(environment)
     kind, what, *arguments = command[1:]

@@ -4,6 +4,7 @@ import os
 import queue
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,12 +24,15 @@ from .children import Child
 
 PATIENCE = 60.0
 
+FORKED = sys.platform == "linux"
+"""Whether processes begin with the imports already made."""
+
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing here speaks TLS, and to read what a client would trust takes 20 ms."""
+
 
 class Service:
     """`serve` on a free port: `with Service(model_dir) as service: service.get("/readyz")`."""
-
-    from_scratch = sys.platform != "linux"
-    """Whether the process imports everything itself; where it may be forked, it need not."""
 
     def __init__(self, model_dir: Path, *arguments: str, **settings: object) -> None:
         self._command = [sys.executable, "-m", package.__name__, "serve", *arguments]
@@ -43,7 +47,7 @@ class Service:
 
     def start(self) -> Self:
         """Start the process without waiting for anything."""
-        if self.from_scratch:
+        if not FORKED:
             self.process: Any = subprocess.Popen(
                 self._command,
                 env=self._environment,
@@ -65,7 +69,7 @@ class Service:
         assert found
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE)
+        self.client = self.connect()
         return self
 
     def __exit__(
@@ -113,8 +117,16 @@ class Service:
 
     def scrape(self) -> dict[tuple[str, ...], float]:
         """The metrics, by name and values of labels, as a new connection finds them."""
-        text = httpx2.get(f"{self.url}/metrics", timeout=PATIENCE).text
-        return samples(text)
+        return samples(self.ask("GET", "/metrics").text)
+
+    def connect(self) -> httpx2.Client:
+        """A client with connections of its own."""
+        return httpx2.Client(base_url=self.url, timeout=PATIENCE, verify=NO_CERTIFICATES)
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """One request over a connection of its own: where several workers listen, to any."""
+        with self.connect() as client:
+            return client.request(method, path, **options)
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
         return self.client.get(path, **options)
@@ -154,6 +166,22 @@ def environment(**variables: object) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith("SERVING_")
     }
     return {**kept, **{name: str(value) for name, value in variables.items()}}
+
+
+def run_script(script: str, *arguments: object) -> str:
+    """Run a script to its end, with scikit-learn imported; what it printed, errors included."""
+    words = [sys.executable, "-c", script, *map(str, arguments)]
+    if FORKED:
+        child = Child(words, environment(), output=True)
+        with child.stderr as printed:
+            text = printed.read()
+        child.wait(PATIENCE)
+        return text
+    both = subprocess.STDOUT
+    ended = subprocess.run(
+        words, env=environment(), stdout=subprocess.PIPE, stderr=both, text=True, check=False
+    )
+    return ended.stdout
 
 
 def run(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:

@@ -112,13 +112,21 @@ def test_numbers_that_are_only_far_away_are_no_categories(tmp_path: Path) -> Non
     assert not any(c.enforce for c in packaged(tmp_path, model, named(whole)).signature.inputs)
 
 
-def test_texts_are_known_by_what_the_model_takes(tmp_path: Path) -> None:
+def reviews() -> tuple[Any, str]:
+    """A model of texts, and examples with a column more than it takes."""
     texts = ["good film", "bad film", "good", "bad"] * 3
     model = make_pipeline(CountVectorizer(), MultinomialNB()).fit(texts, ["up", "down"] * 6)
-    rows = json.dumps([{"stars": 1, "review": text} for text in texts])
+    return model, json.dumps([{"stars": 1, "review": text} for text in texts])
+
+
+def test_texts_are_known_by_what_the_model_takes(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
     with pytest.raises(UsageError, match="choose its one column: --columns NAME"):
-        packaged(tmp_path, model, rows)
-    signature = packaged(tmp_path, model, rows, chosen=["review"]).signature
+        packaged(tmp_path, *reviews())
+
+
+def test_of_more_columns_the_one_of_texts_is_chosen(tmp_path: Path) -> None:
+    signature = packaged(tmp_path, *reviews(), chosen=["review"]).signature
     assert (signature.layout, signature.columns) == ("text", ["review"])
     assert not signature.inputs[0].nullable
 

@@ -13,12 +13,9 @@ from typing import Any
 import hypothesis
 import jsonschema_rs  # comes with schemathesis
 import pytest
-import schemathesis
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import strategies as st
-from schemathesis.engine import events, from_schema
-from schemathesis.openapi import from_asgi
 
 from {{ cookiecutter.__package_name }}.api.problems import MAX_BYTES
 from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
@@ -165,6 +162,10 @@ def test_rows_get_the_models_own_answers(client: TestClient, loaded: LoadedModel
 def test_the_service_does_what_its_document_says(app: FastAPI) -> None:
     """All that schemathesis checks: no failure of ours, and every answer with a status, a media
     type, headers and a body that are documented; what is valid is accepted, all else refused."""
+    import schemathesis
+    from schemathesis.engine import events, from_schema
+    from schemathesis.openapi import from_asgi
+
     config = schemathesis.Config.from_dict(
         {
             "seed": 1,

@@ -40,7 +40,7 @@ from {{ cookiecutter.__package_name }}.artifact.runtimes import scikit_learn
 from {{ cookiecutter.__package_name }}.errors import ModelError
 
 from .models import package_estimator, package_iris
-from .service import environment
+from .service import environment, run_script
 from .spoiled import (
     Spoil,
     archive,
@@ -626,7 +626,7 @@ print(model.predict([[5.1, 3.5, 1.4, 0.2]]).values)
 far = load_model(Path(sys.argv[2]), 2**30)
 print(far.predict([[1e6, 1e6]]).values)
 """
-    assert run_python(script, good, far) == ("[0]\n[nan]\n", "")
+    assert run_script(script, good, far) == "[0]\n[nan]\n"
 
 
 def test_no_module_asks_for_an_unpickler_at_run_time() -> None:

@@ -5,8 +5,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -44,7 +42,7 @@ from {{ cookiecutter.__package_name }}.packaging.probes import probe
 from {{ cookiecutter.__package_name }}.schema.answers import Outputs
 from {{ cookiecutter.__package_name }}.settings import Settings
 
-from .service import environment
+from .service import run_script
 
 TREE = "sklearn.tree._tree.Tree"
 ROWS = np.random.default_rng(0).normal(size=(30, 2))
@@ -226,7 +224,6 @@ def test_rows_that_the_model_cannot_take_are_refused(rows: Any, text: str, file:
         ("a,b\n1,2,3\n", "example row 0 has other columns"),
         ("a,b\n1,2\n1\n", "example row 1: column b must be given"),
         ("a,b\n1,\n1,2\n", "example row 0: column b must be given"),
-        ("a,b\n1,left\n", "could not convert string to float"),
         ("1.5,2.5\n", "no rows"),
         ("", "no rows"),
     ],
@@ -234,6 +231,12 @@ def test_rows_that_the_model_cannot_take_are_refused(rows: Any, text: str, file:
 def test_tables_that_the_model_cannot_take_are_refused(text: str, message: str, file: Path) -> None:
     (file.parent / "rows.csv").write_text(text)
     assert message in refused(file, file.parent / "rows.csv")
+
+
+def test_texts_for_a_model_of_numbers_are_refused(file: Path) -> None:
+    pytest.importorskip("pandas")
+    (file.parent / "rows.csv").write_text("a,b\n1,left\n")
+    assert "could not convert string to float" in refused(file, file.parent / "rows.csv")
 
 
 def test_missing_examples_are_refused(file: Path) -> None:
@@ -542,8 +545,15 @@ def test_the_commands_package_check_and_predict(tmp_path: Path) -> None:
     with (tmp_path / "rows.csv").open("w", newline="") as table:
         csv.writer(table).writerows([["a", "b"], *ROWS[:10].tolist()])
     script = f"""
-import sys
+import os, sys
 import joblib, numpy
+os.chdir(sys.argv[1])
+os.environ["PYTHONPATH"] = os.path.abspath("project")
+sys.path.insert(0, os.environ["PYTHONPATH"])
+sys.stderr = open("errors.txt", "w", buffering=1)
+for name in [*sys.modules]:
+    if name.partition(".")[0] == "{service.__name__}":
+        del sys.modules[name]
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from {service.__name__}.cli import main
@@ -563,23 +573,16 @@ for command in (
     except SystemExit as end:
         print("code", end.code, flush=True)
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment(PYTHONPATH=tmp_path / "project"),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    progress = [line for line in ended.stderr.splitlines() if line.startswith("- ")]
-    warned, refusal, again = (line for line in ended.stderr.splitlines() if line not in progress)
+    output = run_script(script, tmp_path)
+    errors = (tmp_path / "errors.txt").read_text().splitlines()
+    progress = [line for line in errors if line.startswith("- ")]
+    warned, refusal, again = (line for line in errors if line not in progress)
     assert progress[0] == "- reading own.joblib"
     assert progress[-1] == "- checking it in a process of its own"
     assert warned == again
     assert "own.joblib runs whatever code is in it" in warned
     assert f"then add: --trust {service.__name__}.transformers.Scaled" in refusal
-    refused, packaging, checking, (*predictions, last) = commands(ended.stdout)
+    refused, packaging, checking, (*predictions, last) = commands(output)
     assert [part[-1] for part in (refused, packaging, checking)] == ["code 2", "code 0", "code 0"]
     assert packaging[0] == f"packaged {Path('model') / 'manifest.json'}"
     assert packaging[1].split() == ["column", "type", "null", "observed"]

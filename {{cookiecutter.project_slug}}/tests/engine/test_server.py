@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
@@ -37,8 +36,8 @@ def test_a_drain_turns_unready_first_then_serves_then_ends_with_code_0(
     statuses: list[int] = []
 
     def client() -> None:
-        while httpx2.get(f"{draining.url}/readyz").status_code == 200:
-            statuses.append(httpx2.post(f"{draining.url}/predict", json=body).status_code)
+        while draining.ask("GET", "/readyz").status_code == 200:
+            statuses.append(draining.ask("POST", "/predict", json=body).status_code)
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:
@@ -48,10 +47,10 @@ def test_a_drain_turns_unready_first_then_serves_then_ends_with_code_0(
     assert time.monotonic() - started < 1.5
     assert set(statuses) <= {200}
     # New connections are served during the delay, and told to close.
-    answer = httpx2.post(f"{draining.url}/predict", json=body)
+    answer = draining.ask("POST", "/predict", json=body)
     assert answer.status_code == 200
     assert answer.headers["connection"] == "close"
-    assert httpx2.get(f"{draining.url}/livez").status_code == 200
+    assert draining.ask("GET", "/livez").status_code == 200
     assert draining.wait() == 0
     assert time.monotonic() - started >= 1.5
     with pytest.raises(ConnectionRefusedError):

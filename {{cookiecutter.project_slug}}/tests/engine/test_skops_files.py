@@ -1,6 +1,5 @@
 """skops is imported without its walk through scikit-learn; what it trusts stays the same."""
 
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,6 +12,8 @@ from sklearn.utils import all_estimators
 
 import {{ cookiecutter.__package_name }} as package
 from {{ cookiecutter.__package_name }}.artifact.runtimes import skops_files
+
+from .service import run_script
 
 
 def name_of(kind: type) -> str:
@@ -77,8 +78,6 @@ def test_a_file_is_read_without_the_rest_of_scikit_learn(tmp_path: Path) -> None
     assert hidden != schema
     with zipfile.ZipFile(hiding, "w") as archive:
         archive.writestr("schema.json", hidden)
-    run = [sys.executable, "-c", SCRIPT, str(file), str(hiding)]
-    ended = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
-    said = ended.stdout.splitlines()
+    said = run_script(SCRIPT, file, hiding).splitlines()
     assert said[:3] == ["[]", "LogisticRegression", "False"]
     assert said[4:] == ["refused", "False", "True"]

@@ -1,26 +1,20 @@
 """How a service starts and how it fails to, in real processes."""
 
+import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
-import httpx2
 import pytest
 
 import {{ cookiecutter.__package_name }} as package
 from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
 
 from .models import example_row
-from .service import PATIENCE, Service, environment, run
-
-
-class RealService(Service):
-    """Started as its owner starts it."""
-
-    from_scratch = True
+from .service import PATIENCE, Service, run
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes in the file system")
@@ -45,7 +39,8 @@ def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Pat
                 second.bind(("127.0.0.1", port))
             writer.write(artifact.read_bytes())
         service.wait_for_line("listening on")
-        assert httpx2.get(f"http://127.0.0.1:{port}/readyz").json() == {"status": "ready"}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE) as answer:
+            assert json.load(answer) == {"status": "ready"}
     finally:
         service.process.kill()
         service.wait()
@@ -64,7 +59,7 @@ def test_a_service_serves_ends_with_code_0_and_starts_again_at_once_on_its_port(
     model_dir: Path, manifest: Manifest
 ) -> None:
     """Connections that the first one closed still linger on the port."""
-    with RealService(model_dir, drain_delay=0) as first:
+    with Service(model_dir, drain_delay=0) as first:
         assert first.predict([example_row(manifest)]).status_code == 200
         assert first.stop() == 0
     assert any("stopped" in line for line in first.lines)
@@ -103,23 +98,19 @@ def test_a_bad_setting_ends_with_code_2_and_is_named(name: str, value: str) -> N
     assert name in line
 
 
-def test_uvicorns_factory_serves_too(model_dir: Path) -> None:
-    application = f"{package.__name__}.app:create_app"
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        file = listener.fileno()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--factory", application, "--fd", str(file)],
-            env=environment(SERVING_MODEL_DIR=model_dir),
-            pass_fds=[file],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    try:
-        answer = httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE)
-        assert answer.json() == {"status": "ready"}
-    finally:
-        process.kill()
-        process.wait()
+class FactoryService(Service):
+    """The application in uvicorn's own server."""
+
+    def __init__(self, model_dir: Path) -> None:
+        super().__init__(model_dir)
+        application = f"{package.__name__}.app:create_app"
+        self._command[2:] = ["uvicorn", "--factory", application, "--port", "0"]
+
+    def wait_for_line(self, text: str, patience: float = PATIENCE) -> str:
+        return super().wait_for_line("running on" if text == "listening on" else text, patience)
+
+
+def test_uvicorns_factory_serves_too(model_dir: Path, manifest: Manifest) -> None:
+    with FactoryService(model_dir) as service:
+        assert service.get("/readyz").json() == {"status": "ready"}
+        assert service.predict([example_row(manifest)]).status_code == 200

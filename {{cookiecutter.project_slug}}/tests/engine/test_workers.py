@@ -30,22 +30,16 @@ def own_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return Path(shutil.copytree(model_dir, tmp_path_factory.mktemp("own") / "model"))
 
 
-class SmallService(Service):
-    """Not forked from a process that has imported everything."""
-
-    from_scratch = True
-
-
 @pytest.fixture(scope="module")
 def service(own_model: Path) -> Iterator[Service]:
-    with SmallService(own_model, "--workers", str(WORKERS), drain_delay=0.5) as service:
+    with Service(own_model, "--workers", str(WORKERS), drain_delay=0.5) as service:
         yield service
 
 
 def predict(service: Service, manifest: Manifest) -> httpx2.Response:
     """Over a connection of its own, so that any worker may answer."""
     body = {"instances": [example_row(manifest)]}
-    return httpx2.post(f"{service.url}/predict", json=body, timeout=10)
+    return service.ask("POST", "/predict", json=body)
 
 
 def test_any_worker_answers_and_any_worker_knows_what_all_have_counted(
@@ -56,14 +50,6 @@ def test_any_worker_answers_and_any_worker_knows_what_all_have_counted(
     for _ in range(4):  # each time perhaps another one
         wait_until(lambda: service.scrape()[PREDICTED] == 20, 2)
     assert service.scrape()["serving_workers",] == WORKERS
-
-
-def test_the_supervisor_is_small_and_has_no_threads(service: Service) -> None:
-    """Nothing that a model brings is in it: it can always act, and can always fork."""
-    process = Path(f"/proc/{service.process.pid}")
-    maps = (process / "maps").read_text()
-    assert not {name for name in ("numpy", "sklearn", "uvloop") if f"/{name}/" in maps}
-    assert len(list((process / "task").iterdir())) == 1
 
 
 def test_a_killed_worker_is_replaced_and_what_it_counted_stays(
@@ -115,8 +101,8 @@ def test_every_process_gets_the_signal_and_the_service_drains_once(
     statuses: list[int] = []
 
     def client() -> None:
-        while httpx2.get(f"{service.url}/readyz").status_code == 200:
-            statuses.append(httpx2.post(f"{service.url}/predict", json=body).status_code)
+        while service.ask("GET", "/readyz").status_code == 200:
+            statuses.append(service.ask("POST", "/predict", json=body).status_code)
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:
