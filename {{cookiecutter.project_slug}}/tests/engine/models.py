@@ -1,4 +1,7 @@
-"""Models for tests: fitted on the spot, packaged as users package theirs, or made to misbehave."""
+"""Models for tests: fitted on the spot, packaged as users package theirs, or made to misbehave.
+
+Few rows are examples: to package a model calls it some times for each.
+"""
 
 import csv
 from collections.abc import Callable
@@ -24,14 +27,15 @@ def package_iris(directory: Path, **options: Any) -> Path:
         iris.data, iris.target_names[iris.target]
     )
     names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
-    return package_estimator(model, names, iris.data, directory, **options)
+    return package_estimator(model, names, iris.data[::10], directory, **options)
 
 
 def package_diabetes(directory: Path, **options: Any) -> Path:
     """Package a linear regressor of ten columns; return its directory."""
     diabetes = load_diabetes()
     model = LinearRegression().fit(diabetes.data, diabetes.target)
-    return package_estimator(model, diabetes.feature_names, diabetes.data, directory, **options)
+    rows = diabetes.data[::30]
+    return package_estimator(model, diabetes.feature_names, rows, directory, **options)
 
 
 def package_estimator(

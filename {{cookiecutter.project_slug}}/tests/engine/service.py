@@ -170,27 +170,27 @@ def environment(**variables: object) -> dict[str, str]:
 
 def run_script(script: str, *arguments: object) -> str:
     """Run a script to its end, with scikit-learn imported; what it printed, errors included."""
-    words = [sys.executable, "-c", script, *map(str, arguments)]
-    if FORKED:
-        child = Child(words, environment(), output=True)
-        with child.stderr as printed:
-            text = printed.read()
-        child.wait(PATIENCE)
-        return text
-    both = subprocess.STDOUT
-    ended = subprocess.run(
-        words, env=environment(), stdout=subprocess.PIPE, stderr=both, text=True, check=False
-    )
-    return ended.stdout
+    return _run(["-c", script, *map(str, arguments)], environment()).stdout
 
 
 def run(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of the service to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", package.__name__, *arguments],
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    """Run a command of the service to its end; what it printed, errors included, is `stdout`."""
+    return _run(["-m", package.__name__, *arguments], environment(**variables))
+
+
+def _run(words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *words]
+    if not FORKED:
+        return subprocess.run(
+            command,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    child = Child(command, variables, output=True)
+    with child.stderr as printed:
+        text = printed.read()
+    return subprocess.CompletedProcess(command, child.wait(PATIENCE), text)

@@ -81,7 +81,7 @@ def test_predict_reads_a_table_as_the_signature_has_it(
 ) -> None:
     """What looks like a number is text where the model takes text."""
     texts = ["01 good", "02", "1.5", ""]
-    model = make_pipeline(HashingVectorizer(), LogisticRegression())
+    model = make_pipeline(HashingVectorizer(n_features=64), LogisticRegression())
     joblib.dump(model.fit(texts, [0, 1, 0, 1]), tmp_path / "model.joblib")
     rows = tmp_path / "rows.csv"
     rows.write_text("text\n" + "\n".join(f'"{text}"' for text in texts), encoding="utf-8")

@@ -25,8 +25,8 @@ import asyncio
 from fastapi.responses import StreamingResponse
 from {package.__name__} import app, cli
 from {package.__name__}.serving import connection, server
-connection.LINGER = 0.5
-server.SWEEP = 0.1
+connection.LINGER = 0.3
+server.SWEEP = 0.05
 create = app.create_app
 def create_with_routes(*arguments):
     made = create(*arguments)
@@ -54,9 +54,9 @@ cli.main(["serve"])
 HOST = b"Host: test\r\n"
 LIMITS = {
     "max_body_bytes": 100_000,
-    "header_timeout": 0.5,
-    "body_timeout": 0.5,
-    "keep_alive_timeout": 0.8,
+    "header_timeout": 0.3,
+    "body_timeout": 0.3,
+    "keep_alive_timeout": 0.5,
     "drain_delay": 0,
 }
 
@@ -241,7 +241,7 @@ def test_an_idle_connection_is_kept_and_then_closed(client: socket.socket) -> No
     started = time.monotonic()
     client.sendall(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")
     assert statuses(client) == [200]
-    assert 0.7 < time.monotonic() - started < 5
+    assert 0.4 < time.monotonic() - started < 5
 
 
 def test_hundreds_of_half_open_connections_stop_nobody(

@@ -29,8 +29,8 @@ from {{ cookiecutter.__package_name }}.schema.files import read_rows
 from {{ cookiecutter.__package_name }}.schema.signature import Column
 
 RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(40, 2))
-MIXED = [{"size": float(n), "color": ("red", "blue")[n % 2], "new": n % 3 == 0} for n in range(30)]
+X = RANDOM.normal(size=(18, 2))
+MIXED = [{"size": float(n), "color": ("red", "blue")[n % 2], "new": n % 3 == 0} for n in range(12)]
 
 
 def packaged(folder: Path, estimator: Any, examples: Any, **options: Any) -> Manifest:
@@ -99,7 +99,7 @@ def test_however_many_values_the_model_knows_all_of_them_are_taken(tmp_path: Pat
 
 
 def test_numbers_that_are_categories_are_enforced_too(tmp_path: Path) -> None:
-    rows = np.column_stack([X[:, 0], np.arange(40) % 3])
+    rows = np.column_stack([X[:, 0], np.arange(len(X)) % 3])
     columns = make_column_transformer((OneHotEncoder(), [1]), remainder="passthrough")
     model = make_pipeline(columns, LinearRegression()).fit(rows, X[:, 0])
     first, second = packaged(tmp_path, model, named(rows)).signature.inputs
@@ -107,7 +107,7 @@ def test_numbers_that_are_categories_are_enforced_too(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_only_far_away_are_no_categories(tmp_path: Path) -> None:
-    whole = np.column_stack([np.arange(40.0), np.zeros(40)])
+    whole = np.column_stack([np.arange(18.0), np.zeros(18)])
     model = RadiusNeighborsRegressor(radius=2, algorithm="brute").fit(whole, X[:, 0])
     assert not any(c.enforce for c in packaged(tmp_path, model, named(whole)).signature.inputs)
 
@@ -238,7 +238,7 @@ def test_differences_are_told_before_the_model_is_replaced(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="nothing to compare with: model missing"):
         packaged(tmp_path, LinearRegression().fit(X, X[:, 0]), named(X), compare=True)
     packaged(tmp_path, LinearRegression().fit(X, X[:, 0]), named(X))
-    same = "compared with test 1 on 40 examples: the largest difference of a number is 0"
+    same = "compared with test 1 on 18 examples: the largest difference of a number is 0"
     assert again(LinearRegression().fit(X, X[:, 0])) == same
     larger = X[:, 0].copy()
     larger += 0.5
@@ -246,7 +246,7 @@ def test_differences_are_told_before_the_model_is_replaced(tmp_path: Path) -> No
     sides = np.where(X[:, 0] > 0, "right", "left")
     assert "another question (regression)" in again(LogisticRegression().fit(X, sides))
     other = np.where(X[:, 0] > 0, "left", "right")
-    assert "40 labels changed" in again(LogisticRegression().fit(X, other))
+    assert "18 labels changed" in again(LogisticRegression().fit(X, other))
     names = [{"c": row[0], "d": row[1]} for row in X.tolist()]
     heard.clear()
     model = LogisticRegression().fit(X, sides)

@@ -168,7 +168,7 @@ def test_a_client_that_leaves_costs_no_prediction(
 def test_work_beyond_the_grace_period_is_cut_with_a_line(
     model_dir: Path, tmp_path: Path, manifest: Manifest
 ) -> None:
-    with GatedService(model_dir, tmp_path / "closed", drain_timeout=0.5) as service:
+    with GatedService(model_dir, tmp_path / "closed", drain_timeout=0.2) as service:
         service.hold()
         (caller,) = occupy(service, example_row(manifest), waiting=0)
         started = time.monotonic()

@@ -262,6 +262,6 @@ def test_a_key_of_the_right_form_is_taken(monkeypatch: pytest.MonkeyPatch, given
 def test_a_service_does_not_start_with_a_bad_key() -> None:
     ended = run("serve", SERVING_API_KEYS="to-short-a-key")
     assert ended.returncode == 2
-    (line,) = ended.stderr.splitlines()
+    (line,) = ended.stdout.splitlines()
     assert "SERVING_API_KEYS" in line
     assert "to-short-a-key" not in line

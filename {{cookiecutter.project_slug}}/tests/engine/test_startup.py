@@ -50,7 +50,7 @@ def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Pat
 def test_a_failed_start_ends_with_code_3_and_one_line(command: str, tmp_path: Path) -> None:
     ended = run(command, SERVING_MODEL_DIR=tmp_path, SERVING_PORT=0)
     assert ended.returncode == 3
-    (line,) = ended.stderr.splitlines()
+    (line,) = ended.stdout.splitlines()
     assert "model missing" in line
     assert "model fetch" in line
 
@@ -83,7 +83,7 @@ def test_a_port_in_use_ends_with_code_3(model_dir: Path, workers: int) -> None:
             *("serve", "--port", str(port), "--workers", str(workers)), SERVING_MODEL_DIR=model_dir
         )
     assert ended.returncode == 3
-    (line,) = ended.stderr.splitlines()
+    (line,) = ended.stdout.splitlines()
     assert f"port {port}" in line
 
 
@@ -94,7 +94,7 @@ def test_a_port_in_use_ends_with_code_3(model_dir: Path, workers: int) -> None:
 def test_a_bad_setting_ends_with_code_2_and_is_named(name: str, value: str) -> None:
     ended = run("serve", **{name: value})
     assert ended.returncode == 2
-    (line,) = ended.stderr.splitlines()
+    (line,) = ended.stdout.splitlines()
     assert name in line
 
 

@@ -121,5 +121,5 @@ def test_every_process_gets_the_signal_and_the_service_drains_once(
 def test_a_failed_start_ends_with_code_3_and_one_line(tmp_path: Path) -> None:
     ended = run("serve", "--workers", "3", SERVING_MODEL_DIR=tmp_path, SERVING_PORT=0)
     assert ended.returncode == 3
-    (line,) = ended.stderr.splitlines()
+    (line,) = ended.stdout.splitlines()
     assert "model missing" in line
