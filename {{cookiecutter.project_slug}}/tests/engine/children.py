@@ -1,21 +1,22 @@
 """Processes of the service that begin with scikit-learn imported already: a second less for each
-start. They are forked from a process of this kind (multiprocessing's fork server) and are the
-service's own in every other way: signals, exit codes, standard error, sockets.
+start. They are forked from `nursery.py` and are the service's own in every other way: signals, exit
+codes, standard error, sockets.
 """
 
-import multiprocessing
+import json
 import os
-import runpy
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
-from typing import Any, TextIO
+from pathlib import Path
 
-from {{ cookiecutter.__package_name }}.artifact.threads import limit_threads_of_imports
+from . import nursery
 
-PRELOADED = [f"{__name__.rpartition('.')[0]}.preloaded"]
+PROJECT = Path(__file__).parents[2]
+PATIENCE = 60.0
 
 
 class Child:
@@ -24,42 +25,34 @@ class Child:
     def __init__(
         self, command: list[str], environment: Mapping[str, str], *, output: bool = False
     ) -> None:
-        limit_threads_of_imports()  # the fork server inherits it, and may not have threads
-        context: Any = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        reader, writer = context.Pipe(duplex=False)
-        self._process = context.Process(
-            target=_become,
-            args=(command, dict(environment), writer, output),
-            daemon=True,
-        )
-        self._process.start()
-        writer.close()
-        self._reader = reader
-        self.stderr: TextIO = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
-        reader.close()
-
-    @property
-    def pid(self) -> int:
-        pid: int = self._process.pid
-        return pid
-
-    @property
-    def returncode(self) -> int | None:
-        code: int | None = self._process.exitcode
-        return code
+        order: nursery.Order = (command[1:], dict(environment), output)
+        reader, writer = os.pipe()
+        self.stderr = os.fdopen(reader, encoding="utf-8")
+        self._nursery = _connect()
+        socket.send_fds(self._nursery, [json.dumps(order).encode()], [writer])
+        os.close(writer)
+        self._nursery.settimeout(PATIENCE)
+        self.pid = int(self._nursery.recv(32))
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        return self.returncode
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired("serve", timeout or 0)
+            self._nursery.settimeout(timeout)
+            try:
+                self.returncode = int(self._nursery.recv(32))
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired("serve", timeout or 0) from None
+            self._nursery.close()
         return self.returncode
 
     def send_signal(self, sig: int) -> None:
-        if self.returncode is None:
+        if self.poll() is None:
             os.kill(self.pid, sig)
 
     def kill(self) -> None:
@@ -69,25 +62,23 @@ class Child:
         self.send_signal(signal.SIGTERM)
 
 
-def _become(
-    command: list[str], environment: dict[str, str], errors: Connection, output: bool
-) -> None:
-    """Run `python -m MODULE ...` or `python -c SCRIPT ...` here."""
-    os.setsid()
-    os.dup2(errors.fileno(), 2)
-    errors.close()
-    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.dup2(2 if output else 0, 1)
-    os.environ.clear()
-    os.environ.update(environment)
-    kind, what, *arguments = command[1:]
-    sys.argv[:] = [what, *arguments]
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    try:
-        if kind == "-m":
-            runpy.run_module(what, run_name="__main__", alter_sys=True)
+def _connect() -> socket.socket:
+    """A connection to the nursery; where there is none yet, it is started."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    owner = os.getppid() if run else os.getpid()
+    name, started = f"nursery-{run or owner}", 0.0
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.connect("\0" + name)
+        except ConnectionRefusedError:
+            connection.close()
         else:
-            exec(compile(what, "<script>", "exec"), {"__name__": "__main__"})  # noqa: S102
-    except Exception:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-        sys.exit(1)
+            return connection
+        if not started:
+            started = time.monotonic()
+            words = [sys.executable, "-m", nursery.__name__, name, str(owner), str(PROJECT)]
+            paths = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+            os.posix_spawn(words[0], words, {**os.environ, "PYTHONPATH": paths}, setsid=True)
+        assert time.monotonic() - started < PATIENCE, "the nursery did not start"
+        time.sleep(0.01)

@@ -20,9 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import {{ cookiecutter.__package_name }} as package
 
-from .children import Child
-
-PATIENCE = 60.0
+from .children import PATIENCE, Child
 
 FORKED = sys.platform == "linux"
 """Whether processes begin with the imports already made."""
