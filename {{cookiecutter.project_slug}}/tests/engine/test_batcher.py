@@ -47,7 +47,12 @@ def model() -> GatedModel:
 
 
 @pytest.fixture
-def make(model: GatedModel) -> Iterator[Callable[..., Batcher]]:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def make(model: GatedModel, metrics: Metrics) -> Iterator[Callable[..., Batcher]]:
     """Make batchers over the gated model; close their threads afterwards."""
     pools = []
 
@@ -55,7 +60,7 @@ def make(model: GatedModel) -> Iterator[Callable[..., Batcher]]:
         pool = PredictionThreads(threads)
         pools.append(pool)
         chosen = Bounds(**{"batch_rows": 64, "queued_rows": 1000, "queued_requests": 100, **bounds})
-        return Batcher(model, pool, chosen, Metrics())
+        return Batcher(model, pool, chosen, metrics)
 
     yield make
     model.gate.set()
@@ -107,6 +112,21 @@ def test_what_waits_shares_the_next_call(make: Callable[..., Batcher], model: Ga
 
     run(scenario())
     assert model.batches == [[0], [1, 2, 3, 4]]
+
+
+def test_what_waits_is_shown_while_the_model_is_busy(
+    make: Callable[..., Batcher], model: GatedModel, metrics: Metrics
+) -> None:
+    async def scenario() -> None:
+        batcher = make()
+        first = await busy(batcher, model)
+        waiting = await queue(batcher, rows(1), rows(2, 3))
+        assert metrics.queued_rows == 3
+        model.gate.set()
+        await asyncio.gather(first, *waiting)
+        assert metrics.queued_rows == 0
+
+    run(scenario())
 
 
 @pytest.mark.parametrize("split", [True, False])
