@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .engine.children import OWNER
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
@@ -25,6 +27,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the process that the tests belong to, for those that it hands them out to as well."""
+    if not hasattr(config, "workerinput"):  # which only they have
+        os.environ[OWNER] = str(os.getpid())
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -18,6 +18,9 @@ from . import nursery
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 60.0
 
+OWNER = "TESTS_PROCESS"
+"""Variable with the id of the process that was told to run the tests."""
+
 
 class Child:
     """What the tests use of subprocess.Popen; standard output goes with the errors, or nowhere."""
@@ -64,9 +67,8 @@ class Child:
 
 def _connect() -> socket.socket:
     """A connection to the nursery; where there is none yet, it is started."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    owner = os.getppid() if run else os.getpid()
-    name, started = f"nursery-{run or owner}", 0.0
+    owner = os.environ[OWNER]
+    name, started = f"nursery-{owner}", 0.0
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -77,7 +79,7 @@ def _connect() -> socket.socket:
             return connection
         if not started:
             started = time.monotonic()
-            words = [sys.executable, "-m", nursery.__name__, name, str(owner), str(PROJECT)]
+            words = [sys.executable, "-m", nursery.__name__, name, owner, str(PROJECT)]
             paths = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
             os.posix_spawn(words[0], words, {**os.environ, "PYTHONPATH": paths}, setsid=True)
         assert time.monotonic() - started < PATIENCE, "the nursery did not start"
