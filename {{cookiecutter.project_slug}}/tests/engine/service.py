@@ -189,6 +189,9 @@ def _run(words: list[str], variables: dict[str, str]) -> subprocess.CompletedPro
             check=False,
         )
     child = Child(command, variables, output=True)
+    overdue = threading.Timer(PATIENCE, child.kill)
+    overdue.start()
     with child.stderr as printed:
         text = printed.read()
+    overdue.cancel()
     return subprocess.CompletedProcess(command, child.wait(PATIENCE), text)
