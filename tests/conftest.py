@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,21 +85,25 @@ def environment(project: Path) -> Path:
 def run_in(environment: Path) -> Run:
     """Run a tool of the shared environment in a project, on that project's own source."""
 
-    def run(project: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [environment / tool, *arguments],
-            cwd=project,
-            env=clean_environment(
-                PYTHONPATH=str(project / "src"),
-                PATH=f"{environment}{os.pathsep}{os.environ['PATH']}",
-                VIRTUAL_ENV=str(environment.parent),
-            ),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    return partial(run_tool, environment)
 
-    return run
+
+def run_tool(
+    environment: Path, project: Path, tool: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool of an environment, given its bin folder, in a project and on its source."""
+    return subprocess.run(
+        [environment / tool, *arguments],
+        cwd=project,
+        env=clean_environment(
+            PYTHONPATH=str(project / "src"),
+            PATH=f"{environment}{os.pathsep}{os.environ['PATH']}",
+            VIRTUAL_ENV=str(environment.parent),
+        ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def uv(project: Path, *arguments: str) -> None:

@@ -11,9 +11,9 @@ from .conftest import (
     Render,
     Run,
     add_sample,
-    clean_environment,
     environment_of,
     passed,
+    run_tool,
     uv,
 )
 
@@ -50,17 +50,8 @@ def test_its_own_tests_pass_without_the_hooks_and_without_extras(
     passed(run_in(project, "ruff", "check"))
     uv(project, "sync", "--quiet")
     bare = environment_of(project)
-    assert subprocess.run([bare / "python", "-c", "import pandas"], check=False).returncode
-    passed(
-        subprocess.run(
-            [bare / "pytest", "-q"],
-            cwd=project,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    )
+    assert run_tool(bare, project, "python", "-c", "import pandas").returncode
+    passed(run_tool(bare, project, "pytest", "-q"))
     ended = run_in(project, "python", "-m", "other_name", "check")
     assert ended.returncode == 3
     assert "model missing" in ended.stderr

@@ -144,11 +144,12 @@ def _check(given: argparse.Namespace) -> None:
     from .artifact.load import read_model
 
     settings = load_settings(model_dir=given.model_dir)
-    read_model(settings.model_dir, settings.max_model_bytes)  # its errors wait for no import
+    # Its errors wait for no import.
+    manifest, data = read_model(settings.model_dir, settings.max_model_bytes)
     from .app import create_app
-    from .packaging.report import facts, load_and_weigh
+    from .packaging.report import build_and_weigh, facts
 
-    loaded, memory = load_and_weigh(settings.model_dir, settings.max_model_bytes)
+    loaded, memory = build_and_weigh(manifest, data)
     app = create_app(settings, loaded)
 
     async def start_once() -> None:
@@ -157,7 +158,6 @@ def _check(given: argparse.Namespace) -> None:
 
     asyncio.run(start_once())
     lines = list(facts(loaded, memory, settings.max_batch_rows))
-    manifest = loaded.manifest
     print(f"ok: {manifest.name} {manifest.version} in {settings.model_dir} may be served")
     print(*lines, sep="\n")
 

@@ -67,19 +67,18 @@ class Child:
 
 def _connect() -> socket.socket:
     """A connection to the nursery; where there is none yet, it is started."""
-    owner = os.environ[OWNER]
-    name, started = f"nursery-{owner}", 0.0
+    owner, started = os.environ[OWNER], 0.0
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            connection.connect("\0" + name)
+            connection.connect(nursery.address(owner))
         except ConnectionRefusedError:
             connection.close()
         else:
             return connection
         if not started:
             started = time.monotonic()
-            words = [sys.executable, "-m", nursery.__name__, name, owner, str(PROJECT)]
+            words = [sys.executable, "-m", nursery.__name__, owner, str(PROJECT)]
             paths = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
             os.posix_spawn(words[0], words, {**os.environ, "PYTHONPATH": paths}, setsid=True)
         assert time.monotonic() - started < PATIENCE, "the nursery did not start"

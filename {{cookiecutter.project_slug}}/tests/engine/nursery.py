@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 LOOK = 0.5
 """Seconds between two looks for the process that the tests belong to."""
@@ -18,14 +19,19 @@ Order = tuple[list[str], dict[str, str], bool]
 """Arguments of the interpreter, environment, and whether standard output goes with the errors."""
 
 
-def serve(name: str, owner: int) -> Order | None:
+def address(owner: str) -> str:
+    """Where the nursery of the process with this id listens: in the abstract namespace of Linux."""
+    return f"\0nursery-{owner}"
+
+
+def serve(owner: str) -> Order | None:
     """Fork a child for each order, and tell whoever sent it how the child ended.
 
     Returns in each child, with what it is to become, and None when the owner is gone.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         try:
-            listener.bind(name)
+            listener.bind(address(owner))
         except OSError:
             return None  # another process of the tests was quicker
         listener.listen(64)
@@ -35,7 +41,7 @@ def serve(name: str, owner: int) -> Order | None:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno())
         children: dict[int, socket.socket] = {}
-        while os.path.exists(f"/proc/{owner}"):  # noqa: PTH110
+        while Path(f"/proc/{owner}").exists():
             ready, _, _ = select.select([listener, woken], [], [], LOOK)
             if woken in ready:
                 woken.recv(4096)
@@ -95,6 +101,6 @@ def become(order: Order) -> None:
 
 
 if __name__ == "__main__":
-    os.chdir(sys.argv[3])
-    if found := serve("\0" + sys.argv[1], int(sys.argv[2])):
+    os.chdir(sys.argv[2])
+    if found := serve(sys.argv[1]):
         become(found)

@@ -32,6 +32,9 @@ NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class Service:
     """`serve` on a free port: `with Service(model_dir) as service: service.get("/readyz")`."""
 
+    ready = "listening on"
+    """What its log says, before its address, when it serves."""
+
     def __init__(self, model_dir: Path, *arguments: str, **settings: object) -> None:
         self._command = [sys.executable, "-m", package.__name__, "serve", *arguments]
         self._environment = environment(
@@ -62,7 +65,7 @@ class Service:
 
     def __enter__(self) -> Self:
         self.start()
-        line = self.wait_for_line("listening on")
+        line = self.wait_for_line(self.ready)
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         assert found
         self.port = int(found[1])

@@ -101,13 +101,12 @@ def test_a_bad_setting_ends_with_code_2_and_is_named(name: str, value: str) -> N
 class FactoryService(Service):
     """The application in uvicorn's own server."""
 
+    ready = "running on"
+
     def __init__(self, model_dir: Path) -> None:
         super().__init__(model_dir)
         application = f"{package.__name__}.app:create_app"
         self._command[2:] = ["uvicorn", "--factory", application, "--port", "0"]
-
-    def wait_for_line(self, text: str, patience: float = PATIENCE) -> str:
-        return super().wait_for_line("running on" if text == "listening on" else text, patience)
 
 
 def test_uvicorns_factory_serves_too(model_dir: Path, manifest: Manifest) -> None:

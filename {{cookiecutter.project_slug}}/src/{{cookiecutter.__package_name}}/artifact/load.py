@@ -59,17 +59,7 @@ def load_model(directory: Path, max_bytes: int) -> LoadedModel:
     them: what counts is that the bytes are those the manifest names.
     """
     started = time.perf_counter()
-    manifest, data = read_model(directory, max_bytes)
-    scikit_learn = import_runtime()  # takes seconds, which no error above waits for
-    note = scikit_learn.check_release(manifest.built_with.get("scikit-learn"))
-    if note:
-        logger.warning(note)
-    scikit_learn.check_libraries(manifest.built_with)
-    predict: Any = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
-    limit_threads()
-    check_examples(manifest, predict)
-    predict.shorten(manifest.example_rows)
-    return LoadedModel(manifest, predict, time.perf_counter() - started)
+    return build_model(*read_model(directory, max_bytes), started)
 
 
 def read_model(directory: Path, max_bytes: int) -> tuple[Manifest, bytes]:
@@ -81,6 +71,24 @@ def read_model(directory: Path, max_bytes: int) -> tuple[Manifest, bytes]:
     data = _read_artifact(directory / manifest.artifact.file, manifest.artifact, max_bytes)
     check_zip(data, max_bytes)
     return manifest, data
+
+
+def build_model(manifest: Manifest, data: bytes, started: float) -> LoadedModel:
+    """The model from what was read; the rest of the checks.
+
+    started: when loading began, by `time.perf_counter`.
+    Raises ModelError.
+    """
+    scikit_learn = import_runtime()  # takes seconds, which no error of reading waits for
+    note = scikit_learn.check_release(manifest.built_with.get("scikit-learn"))
+    if note:
+        logger.warning(note)
+    scikit_learn.check_libraries(manifest.built_with)
+    predict: Any = scikit_learn.load(data, manifest.signature, manifest.artifact.trusted_types)
+    limit_threads()
+    check_examples(manifest, predict)
+    predict.shorten(manifest.example_rows)
+    return LoadedModel(manifest, predict, time.perf_counter() - started)
 
 
 def import_runtime() -> Any:

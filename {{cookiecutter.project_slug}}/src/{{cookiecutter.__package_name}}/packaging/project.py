@@ -10,8 +10,7 @@ from ..artifact.runtimes.scikit_learn import ALWAYS, LIBRARIES, distribution_of
 
 def releases(packages: Sequence[str]) -> dict[str, str]:
     """The installed releases of these packages, by the names that they are imported by."""
-    known = {name: distribution_of(name) for name in packages}
-    return {name: version(found) for name, found in known.items() if found}
+    return {name: version(found) for name in packages if (found := distribution_of(name))}
 
 
 def libraries(trusted_types: Sequence[str], layout: str) -> list[str]:

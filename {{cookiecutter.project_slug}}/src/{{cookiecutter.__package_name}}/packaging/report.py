@@ -8,8 +8,8 @@ from importlib import import_module
 from itertools import cycle, islice
 from pathlib import Path
 
-from ..artifact.load import LoadedModel, Predict, load_model
-from ..artifact.manifest import read_manifest
+from ..artifact.load import LoadedModel, Predict, build_model
+from ..artifact.manifest import Manifest
 from ..artifact.runtimes.scikit_learn import LIBRARIES
 from ..errors import ModelError
 from ..schema.signature import Cell, Column, Signature
@@ -35,16 +35,16 @@ def describe(signature: Signature) -> Iterator[str]:
     yield f"layout {signature.layout}, {signature.task}{of}{shares}"
 
 
-def load_and_weigh(directory: Path, max_bytes: int) -> tuple[LoadedModel, int | None]:
-    """Load a model; the bytes of memory that it takes, where the system tells.
+def build_and_weigh(manifest: Manifest, data: bytes) -> tuple[LoadedModel, int | None]:
+    """Build a model from what was read; the bytes of memory it takes, where the system tells.
 
     Raises ModelError.
     """
-    for name in read_manifest(directory).built_with.keys() & set(LIBRARIES):
+    for name in manifest.built_with.keys() & set(LIBRARIES):
         _import(name)
     gc.collect()
     before = _resident()
-    loaded = load_model(directory, max_bytes)
+    loaded = build_model(manifest, data, time.perf_counter())
     gc.collect()
     trim_heap()
     after = _resident()
