@@ -1,6 +1,7 @@
 """Load from wrk, and the proof that what is measured answers rightly."""
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -155,9 +156,10 @@ def idle_cpu(process: subprocess.Popen[bytes], seconds: float = 3.0) -> float:
     return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds * 100
 
 
-def measure(path: str, script: Path, connections: int, seconds: int, core: str) -> Figures:
-    """Load the server for `seconds`."""
-    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+def measure(path: str, script: Path, connections: int, seconds: float, core: str) -> Figures:
+    """Load the server for `seconds`, rounded up: wrk takes no others."""
+    duration = f"-d{math.ceil(seconds)}s"
+    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", duration]
     ended = subprocess.run(
         [*command, "-s", str(script), BASE + path], capture_output=True, text=True, check=True
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from load import Figures
 
 OURS = "this template"
+OTHER = "the other project"
 
 
 class Rest(NamedTuple):
@@ -37,6 +38,31 @@ def median(figures: list[Figures] | list[Rest], field: str) -> float:
     return statistics.median(getattr(figure, field) for figure in figures)
 
 
+def compare(measured: Measured) -> str:
+    """A table of what this template takes and gives, as a multiple of the other project's."""
+    lines = [
+        "| model | connections | requests/s | p50 | p99 | memory | start |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for model, (found, rests) in measured.items():
+        for connections in sorted({c for _, c in found}):
+            load = found[OURS, connections], found[OTHER, connections]
+            rest = rests[OURS], rests[OTHER]
+            ratios = [ratio(*load, field) for field in ("rate", "p50", "p99")]
+            ratios += [ratio(*rest, field) for field in ("memory", "ready")]
+            cells = [model, str(connections), *(f"{value:.3f}×" for value in ratios)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ratio(
+    ours: list[Figures] | list[Rest], theirs: list[Figures] | list[Rest], field: str
+) -> float:
+    """The median of the ratios within each round."""
+    pairs = zip(ours, theirs, strict=True)
+    return statistics.median(getattr(o, field) / getattr(t, field) for o, t in pairs)
+
+
 def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) -> None:
     """Write the table: ratios of paired rounds first, then what was measured."""
     lines = [
@@ -57,8 +83,7 @@ def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) 
                 continue
             cells = []
             for c in connections:
-                pairs = zip(found[OURS, c], found[name, c], strict=True)
-                cells.append(f"{statistics.median(o.rate / t.rate for o, t in pairs):.2f}×")
+                cells.append(f"{ratio(found[OURS, c], found[name, c], 'rate'):.2f}×")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines += ["", "| requests/s (p50, p99 in ms) | " + " | ".join(heads) + " |"]
         lines.append("|---" * (len(heads) + 1) + "|")
@@ -80,8 +105,8 @@ def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) 
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         if (OURS, 32) in found:
             pairs = zip(rests[OURS], found[OURS, 32], strict=True)
-            ratio = statistics.median(rest.by_name / figures.rate for rest, figures in pairs)
-            lines += ["", f"Rows as objects by name, at 32 connections: {ratio:.2f}× of arrays."]
+            by_name = statistics.median(rest.by_name / figures.rate for rest, figures in pairs)
+            lines += ["", f"Rows as objects by name, at 32 connections: {by_name:.2f}× of arrays."]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -6,21 +6,23 @@
     make bench ARGS=--knobs           with other settings than the defaults
     make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
+    make bench ARGS='--against DIR'   against another project, such as one that an earlier commit
+                                      rendered, where `uv sync --no-dev --compile-bytecode` was run
     make bench ARGS='--rounds 1 --models logreg --connections 32'
 
 Every server is pinned to core 0 and wrk to core 1, so a figure is per core. Each round starts each
 server afresh, compares its answers with the model's own, warms it for 2 s and measures it at each
 number of connections. What is compared are the ratios within a round; their medians are printed
-and written to benchmarks/results.md, with a plot beside it. Nothing else may run meanwhile. Needs
-wrk (a package of most systems) and two cores. The service runs as it is shipped: limits,
-validation and metrics on; only the access log is off, as it is for the peers.
+and written to benchmarks/results.md, with a plot beside it; those of --against are only printed,
+with p50, p99, memory and start. Nothing else may run meanwhile. Needs wrk (a package of most
+systems) and two cores. The service runs as it is shipped: limits, validation and metrics on; only
+the access log is off, as it is for the peers.
 """
 
 import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +33,7 @@ from cookiecutter.main import cookiecutter
 import workers
 from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
-from report import OURS, Found, Rest, Rests, write_plot, write_report
+from report import OTHER, OURS, Found, Rest, Rests, compare, ratio, write_plot, write_report
 from servers import (
     ALWAYS,
     HERE,
@@ -42,8 +44,10 @@ from servers import (
     Server,
     configure_mlserver,
     install,
+    service_of,
     turned,
     uv,
+    with_model,
 )
 
 ROOT = HERE.parent
@@ -68,18 +72,23 @@ def main() -> None:
             if arguments.write:
                 write_large(HERE / "large.md", found, arguments)
             return
+        if arguments.against:
+            other = service_of(arguments.against, OTHER)
+            others_own = package(other, work / "models", arguments.models, Path(scratch, "other"))
         measured = {}
         for model in arguments.models:
+            ours = with_model(service, packaged[model])
             peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if arguments.peers else [])]
-            servers = [service, *peers]
+            if arguments.against:
+                peers = [with_model(other, others_own[model])]
             if arguments.knobs:
-                servers = [service, *(turned(service, knob) for knob in KNOBS)]
+                peers = [turned(ours, knob) for knob in KNOBS]
             if arguments.only:
-                servers = [s for s in servers if s.name in {OURS, *arguments.only.split(",")}]
-            measured[model] = rounds(
-                arguments, work, servers, model, packaged[model], Path(scratch)
-            )
-    if arguments.write:
+                peers = [peer for peer in peers if peer.name in arguments.only.split(",")]
+            measured[model] = rounds(arguments, work, [ours, *peers], model, Path(scratch))
+    if arguments.against:
+        print(compare(measured))
+    elif arguments.write:
         others = "mixed" if arguments.models == ["mixed"] else "results"
         name = "knobs" if arguments.knobs else others
         write_report(HERE / f"{name}.md", measured, arguments)
@@ -93,11 +102,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
     parser.add_argument("--workers", action="store_true", help="measure workers instead")
     parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="measure another project")
     parser.add_argument("--only", help="names of peers, separated by commas")
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32, 128])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=4, help="wrk rounds them up")
     parser.add_argument("--write", action="store_true", help="write a table and a plot")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--work", type=Path, default=cache / "cookiecutter-model-serving-bench")
@@ -116,27 +126,29 @@ def prepare(
     # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
     extras = ["--extra", "frame"] if "mixed" in models else []
     uv("sync", "--compile-bytecode", "--no-dev", *extras, cwd=project)
-    binaries = project / ".venv" / "bin"
+    service = service_of(project, OURS)
     data = work / "models"
     fitted = ["--large", str(trees)] if trees else []
     fitted += ["--mixed"] if "mixed" in models else []
-    subprocess.run([binaries / "python", HERE / "models.py", data, *fitted], check=True)
-    packaged = {}
+    subprocess.run([project / ".venv/bin/python", HERE / "models.py", data, *fitted], check=True)
+    return service, package(service, data, models, scratch / "ours")
+
+
+def package(service: Server, data: Path, models: list[str], out: Path) -> dict[str, Path]:
+    """The model directories that a service makes of the models, with its own command."""
+    out.mkdir()
+    tree = "sklearn.tree._tree.Tree"
+    types = {"forest": tree, "large": tree, "mixed": "numpy.dtype"}
     for model in models:
-        packaged[model] = scratch / model
-        tree = "sklearn.tree._tree.Tree"
-        types = {"forest": tree, "large": tree, "mixed": "numpy.dtype"}
         review = ["--trust", types[model]] if model in types else []
         subprocess.run(
-            [binaries / project.name, "model", "package", data / f"{model}.joblib", *review]
-            + ["--examples", data / rows_of(model, "csv"), "--model-dir", packaged[model]],
+            [service.command.split()[0], "model", "package", data / f"{model}.joblib", *review]
+            + ["--examples", data / rows_of(model, "csv"), "--model-dir", out / model],
             check=True,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "SERVING_MAX_MODEL_BYTES": str(workers.LARGEST)},
         )
-    command = f"{binaries / project.name} serve --port {PORT}"
-    variables = {"SERVING_ACCESS_LOG": "false"}
-    return Server(OURS, (), command, "/readyz", variables=variables), packaged
+    return {model: out / model for model in models}
 
 
 def measure_workers(arguments: argparse.Namespace, scratch: Path, work: Path) -> None:
@@ -159,7 +171,6 @@ def rounds(
     work: Path,
     servers: list[Server],
     model: str,
-    packaged: Path,
     scratch: Path,
 ) -> tuple[Found, Rests]:
     """Measure every server in every round; print as it goes; return all figures."""
@@ -172,17 +183,13 @@ def rounds(
     found: Found = {}
     rests: Rests = {}
     for number in range(arguments.rounds):
-        for server in servers:
+        for server in servers if number % 2 == 0 else servers[::-1]:
             asked = [server.body(row, columns if model == "mixed" else None) for row in rows]
             script = write_script(scratch / "load.lua", asked)
             binaries = install(server, work) if server.requirements else ""
             places = {"bin": binaries, "peers": HERE / "peers", "port": PORT}
             places["scratch"] = scratch / "mlserver"
-            variables = {
-                **server.variables,
-                "MODEL_PATH": str(file),
-                "SERVING_MODEL_DIR": str(packaged),
-            }
+            variables = {**server.variables, "MODEL_PATH": str(file)}
             command = server.command.format(**places)
             log = scratch / "server.log"
             with running(command, variables, server.ready, log, SERVER_CORE) as (process, seconds):
@@ -195,13 +202,13 @@ def rounds(
                     )
                     found.setdefault((server.name, connections), []).append(figures)
                     print(
-                        f"{model} round {number + 1} {server.name:14} {connections:4} connections "
+                        f"{model} round {number + 1} {server.name:17} {connections:4} connections "
                         f"{figures.rate:8.0f}/s  p50 {figures.p50:7.2f}  p99 {figures.p99:7.2f} ms"
                         f"  failed {figures.failed}",
                         flush=True,
                     )
                 by_name = 0.0
-                if server.name == OURS:
+                if server.name in (OURS, OTHER):
                     bodies = [server.body(row, columns) for row in rows]
                     objects = write_script(scratch / "objects.lua", bodies)
                     by_name = measure(
@@ -209,11 +216,10 @@ def rounds(
                     ).rate
                 rest = Rest(seconds, memory(process), idle_cpu(process), by_name)
                 rests.setdefault(server.name, []).append(rest)
-                print(f"{model} round {number + 1} {server.name:14} {rest}", flush=True)
+                print(f"{model} round {number + 1} {server.name:17} {rest}", flush=True)
     for (name, connections), theirs in found.items():
-        ours = found[OURS, connections]
-        ratio = statistics.median(o.rate / t.rate for o, t in zip(ours, theirs, strict=True))
-        print(f"{model} {connections:4} connections: {OURS} / {name:14} {ratio:6.2f}")
+        rate = ratio(found[OURS, connections], theirs, "rate")
+        print(f"{model} {connections:4} connections: {OURS} / {name:14} {rate:6.2f}")
     return found, rests
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,19 @@ KNOBS: list[dict[str, str]] = [
     {"SERVING_MAX_BATCH_ROWS": "1024"},
     {"SERVING_THREADS": "2", "SERVING_INLINE_SECONDS": "0"},
 ]
+
+
+def service_of(project: Path, name: str) -> Server:
+    """The service of a rendered project that has an environment of its own."""
+    with (project / "pyproject.toml").open("rb") as file:
+        (script,) = tomllib.load(file)["project"]["scripts"]
+    command = f"{project.resolve() / '.venv/bin' / script} serve --port {PORT}"
+    return Server(name, (), command, "/readyz", variables={"SERVING_ACCESS_LOG": "false"})
+
+
+def with_model(service: Server, directory: Path) -> Server:
+    """The service with a model directory to serve."""
+    return replace(service, variables=service.variables | {"SERVING_MODEL_DIR": str(directory)})
 
 
 def turned(service: Server, knob: dict[str, str]) -> Server:

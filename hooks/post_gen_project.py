@@ -1,6 +1,7 @@
 """Removes what was not chosen, then fetches the model. Asks nothing, and does not fail without one.
 
-Touches the files of OPTIONAL, and model/ while that has no other model. An error deletes it all.
+It removes nothing but files of OPTIONAL, and writes nothing but model/ while that has no other
+model. An exit code other than 0 makes cookiecutter delete the project that it has just made.
 """
 
 import sys
@@ -22,60 +23,115 @@ from pathlib import Path
 # As data: an answer pasted between quotes would be code.
 ANSWERS = json.loads({{cookiecutter | tojson | string | tojson}})
 
-# What a file is for. These are the template's: cookiecutter has just written over any other.
-OPTIONAL = {
-    **dict.fromkeys(["Dockerfile", ".dockerignore"], {"deployment": ["container"]}),
-    **dict.fromkeys([".github/dependabot.yml", ".github/workflows/ci.yml"], {"ci": ["github"]}),
-    ".github/workflows/container.yml": {"ci": ["github"], "deployment": ["container"]},
-    ".gitlab-ci.yml": {"ci": ["gitlab"]},
-    "azureml.yml": {"protocols": ["all"], "deployment": ["container"]},
-}
-OPEN = """+api/open_inference +api/open_inference_openapi +api/statistics +schema/datatypes
-    +schema/inference +schema/tensors +serving/encoding tests/engine/test_open_inference"""
-CLOUD = "+api/mlflow +api/vertex +schema/scoring tests/engine/test_mlflow tests/engine/test_vertex"
-for choices, names in {"open-inference all": OPEN, "all": CLOUD}.items():
-    for name in names.replace("+", f"src/{ANSWERS['__package_name']}/").split():
-        OPTIONAL[f"{name}.py"] = {"protocols": choices.split()}
-# The SHA-256 of samples/<model_runtime>/manifest.json.
-SAMPLES = {"scikit-learn": "79707f32c3d309b4418906e7990b4967d4edefec01aaf88a2882ec5e1dd19dc7"}
-ADDRESS = r"(?:[\w+]+://)?(?:[^@/]+@)?(github|gitlab)\.com(?::\d+)?[/:]([\w./-]+?)(?:\.git)?/?"
-RAW_FILES = {"github": "https://raw.githubusercontent.com/{}/{}/{}"}
-RAW_FILES["gitlab"] = "https://gitlab.com/{}/-/raw/{}/{}"
+# What is not in every project: the answers that keep it, its folder, its files there.
+# Every file has its name here, those of a whole folder too: on `--overwrite-if-exists` the folder
+# may hold files of the user's, which stay. The tests hold this table to the template's files.
+OPTIONAL = [
+    ({"deployment": ["container"]}, ".", ["Dockerfile", ".dockerignore"]),
+    ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml", "workflows/ci.yml"]),
+    ({"ci": ["github"], "deployment": ["container"]}, ".github/workflows", ["container.yml"]),
+    ({"ci": ["gitlab"]}, ".", [".gitlab-ci.yml"]),
+    ({"protocols": ["all"], "deployment": ["container"]}, ".", ["azureml.yml"]),
+    (
+        {"protocols": ["open-inference", "all"]},
+        "engine/src/serving_engine/protocols/open_inference",
+        [
+            "__init__.py",
+            "compression.py",
+            "datatypes.py",
+            "messages.py",
+            "openapi.py",
+            "routes.py",
+            "statistics.py",
+            "tensors.py",
+        ],
+    ),
+    ({"protocols": ["open-inference", "all"]}, "engine/tests", ["test_open_inference.py"]),
+    (
+        {"protocols": ["all"]},
+        "engine/src/serving_engine/protocols/mlflow",
+        ["__init__.py", "inputs.py", "routes.py"],
+    ),
+    ({"protocols": ["all"]}, "engine/src/serving_engine/protocols", ["vertex.py"]),
+    ({"protocols": ["all"]}, "engine/tests", ["test_mlflow.py", "test_vertex.py"]),
+]
+
+SAMPLE = "samples/scikit-learn/manifest.json"
+SAMPLE_SHA256 = "79707f32c3d309b4418906e7990b4967d4edefec01aaf88a2882ec5e1dd19dc7"
+# The engine's, which needs nothing else of the engine: it is run by its path.
+DOWNLOAD = "engine/src/serving_engine/model_files/download.py"
 NETWORK_SECONDS = 10
+ADDRESS = r"(?:[\w+]+://)?(?:[^@/]+@)?(github|gitlab)\.com(?::\d+)?[/:]([\w./-]+?)(?:\.git)?/?"
+RAW_FILES = {
+    "github": "https://raw.githubusercontent.com/{}/{}/{}",
+    "gitlab": "https://gitlab.com/{}/-/raw/{}/{}",
+}
 
 
 def main():
-    sys.stdout.reconfigure(errors="backslashreplace")  # not every console has every letter
+    prepare_output()
     project = Path.cwd()
     prune(project)
     if is_scratch_of_cruft(project):
         return 0
     sources, sha256 = wanted_model()
     service = ["uv", "run", ANSWERS["project_slug"]]
-    later = [*service, "model", "fetch", sources[0] if sources else "URL"]
-    later += ["--sha256", sha256] if sha256 else []
+    fetch_later = [*service, "model", "fetch", sources[0] if sources else "URL"]
+    if sha256:
+        fetch_later += ["--sha256", sha256]
     mode = os.environ.get("MODEL_DOWNLOAD") or "auto"
-    manifest = project / "model" / "manifest.json"
-    ready = manifest.exists() and hashlib.sha256(manifest.read_bytes()).hexdigest() != sha256
+    ready = has_other_model(project, sha256)
     if ready:
-        print(f"Kept the model that is in model/. To replace it:\n  {command(later)}")
-    elif mode not in ("auto", "strict"):
-        print(f"Fetched no model: MODEL_DOWNLOAD={mode}, and not auto or strict.")
-    else:
+        say(f"Kept the model that is in model/. To replace it:\n  {command(fetch_later)}")
+    elif mode in ("auto", "strict"):
         ready = fetch_model(project, sources, sha256)
-    near = str(project.parent) == os.path.realpath(os.environ.get("PWD", ""))
-    steps = [["cd", project.name if near else str(project)], later, [*service, "serve"]]
-    print("Next:", *(command(step) for step in steps if step != later or not ready), sep="\n  ")
+    else:
+        say(f"Fetched no model: MODEL_DOWNLOAD={mode}, and not auto or strict.")
+    steps = [["cd", name_from_here(project)], [*service, "serve"]]
+    if not ready:
+        steps.insert(1, fetch_later)
+    say("Next:", *(f"  {command(step)}" for step in steps))
     return 1 if mode == "strict" and not ready else 0
 
 
+def prepare_output():
+    """Let every letter be printed on every console, and everything where there is no console."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed; what the download prints would fail
+            setattr(sys, name, open(os.devnull, "w"))
+    sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def say(*lines):
+    """Print lines. Nobody may read them any more: that is no reason to delete the project."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")
+
+
 def prune(project):
-    for path, needs in OPTIONAL.items():
-        if any(ANSWERS[answer] not in choices for answer, choices in needs.items()):
-            with contextlib.suppress(OSError):  # a folder is the user's, and what is left in one
-                (project / path).unlink(missing_ok=True)
-                for folder in Path(path).parents[:-1]:
-                    (project / folder).rmdir()
+    """Remove the files of OPTIONAL that the answers do not keep, and the folders this empties."""
+    for needs, folder, names in OPTIONAL:
+        if all(ANSWERS[question] in choices for question, choices in needs.items()):
+            continue
+        for name in names:
+            remove(project, project / folder / name)
+
+
+def remove(project, file):
+    """Remove a file and its bytecode, then each folder above it that is empty now."""
+    with contextlib.suppress(OSError):  # a folder of that name is the user's, and so is its content
+        file.unlink(missing_ok=True)
+        bytecode = file.parent / "__pycache__"
+        for compiled in bytecode.glob(f"{file.stem}.*.pyc"):
+            compiled.unlink()
+        if bytecode.is_dir() and not any(bytecode.iterdir()):
+            bytecode.rmdir()
+        for folder in file.parents:
+            if folder == project:
+                break
+            folder.rmdir()
 
 
 def is_scratch_of_cruft(project):
@@ -88,22 +144,33 @@ def is_scratch_of_cruft(project):
     return project.parent.name in names or (project.parent.parent == temporary and at_work)
 
 
+def has_other_model(project, sha256):
+    """Whether model/ holds a model, and that is not the one that is wanted."""
+    manifest = project / "model" / "manifest.json"
+    return manifest.exists() and hashlib.sha256(manifest.read_bytes()).hexdigest() != sha256
+
+
 def wanted_model():
     """Where the model may be, best first, and the SHA-256 of its manifest if that is known."""
-    url, sample = ANSWERS["_model_url"], SAMPLES[ANSWERS["model_runtime"]]
-    sha256 = ANSWERS["_model_sha256"].lower() if url else sample
+    url = ANSWERS["_model_url"]
     checkout = locate(ANSWERS.get("_repo_dir") or ANSWERS.get("_template") or "")
-    file = f"samples/{ANSWERS['model_runtime']}/manifest.json"
-    sources = [(url if "://" in url else locate(url)) if url else raw_url(checkout, file)]
-    if sha256 == sample and (checkout / file).is_file():  # never instead of another model
-        sources.append(checkout / file)
-    return [str(source) for source in sources if source], sha256 or None
+    if not url:
+        sha256 = SAMPLE_SHA256
+        first = raw_url(checkout, SAMPLE)
+    else:
+        sha256 = ANSWERS["_model_sha256"].lower()
+        first = url if "://" in url else str(locate(url))
+    sources = [first] if first else []
+    if sha256 == SAMPLE_SHA256 and (checkout / SAMPLE).is_file():  # never instead of another model
+        sources.append(str(checkout / SAMPLE))
+    return sources, sha256 or None
 
 
 def locate(path):
     """A path as the user gave it: from where cookiecutter was called, or else its output folder."""
-    caller, path = os.environ.get("PWD") or "..", os.path.expanduser(path)
-    places = [Path(start, path).resolve() for start in (caller, "..")]
+    path = os.path.expanduser(path)
+    starts = [os.environ.get("PWD") or "..", ".."]
+    places = [Path(start, path).resolve() for start in starts]
     return next((place for place in places if place.exists()), places[0])
 
 
@@ -111,35 +178,49 @@ def raw_url(checkout, file):
     """The same file at the very commit of the template, if that came from GitHub or GitLab."""
     template = re.sub("^gh:", "github.com/", ANSWERS.get("_template") or "")
     place = re.fullmatch(ADDRESS, re.sub("^gl:", "gitlab.com/", template))
-    git = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     commit = ANSWERS.get("_commit")
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        commit = commit or subprocess.check_output(git, stderr=subprocess.DEVNULL, text=True)
-    return RAW_FILES[place[1]].format(place[2], commit.strip(), file) if place and commit else None
+    if place and not commit:
+        git = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            commit = subprocess.check_output(git, stderr=subprocess.DEVNULL, text=True).strip()
+    return RAW_FILES[place[1]].format(place[2], commit, file) if place and commit else None
 
 
 def fetch_model(project, sources, sha256):
     """Whether the model is there now; what happened is printed."""
     if not sources:
-        print("Fetched no model: the template has no copy of one here.")
-    file = project / f"src/{ANSWERS['__package_name']}/artifact/fetch.py"
-    spec = importlib.util.spec_from_file_location("fetch", file)
-    sys.dont_write_bytecode = True
+        say("Fetched no model: the template has no copy of one here.")
     for source in sources:
         try:
-            module = sys.modules["fetch"] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            limits = module.Limits(total=NETWORK_SECONDS) if "://" in source else module.Limits()
-            module.fetch_model(source, project / "model", sha256=sha256, limits=limits)
+            download = load_download(project)
+            limits = download.Limits()
+            if "://" in source:
+                limits = download.Limits(total=NETWORK_SECONDS)
+            download.fetch_model(source, project / "model", sha256=sha256, limits=limits)
         except KeyboardInterrupt:
-            print("Interrupted: the project is complete but for the model.")
+            say("Interrupted: the project is complete but for the model.")
             break
         except Exception as error:  # of any kind: the project is complete but for the model
-            print(f"Fetched no model: {error}")
+            say(f"Fetched no model: {error}")
         else:
-            print(f"The model in model/ is that of {source.partition('?')[0]}.")
+            say(f"The model in model/ is that of {source.partition('?')[0]}.")
             return True
     return False
+
+
+def load_download(project):
+    sys.dont_write_bytecode = True
+    spec = importlib.util.spec_from_file_location("download", project / DOWNLOAD)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["download"] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def name_from_here(project):
+    """How the user names the project: by its name alone from the folder that it is in."""
+    here = os.path.realpath(os.environ.get("PWD", ""))
+    return project.name if str(project.parent) == here else str(project)
 
 
 def command(words):

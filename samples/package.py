@@ -47,7 +47,9 @@ def main() -> None:
     shutil.rmtree(TARGET / ".previous", ignore_errors=True)  # git keeps what was replaced
     digest = hashlib.sha256((TARGET / "manifest.json").read_bytes()).hexdigest()
     hook = HOOK.read_text(encoding="utf-8")
-    pinned = re.sub(r'(?<="scikit-learn": ")[0-9a-f]{64}', digest, hook)
+    pinned, found = re.subn(r'(?<=SAMPLE_SHA256 = ")[0-9a-f]{64}', digest, hook)
+    if found != 1:
+        sys.exit(f"{HOOK} has {found} places for the hash {digest}")
     HOOK.write_text(pinned, encoding="utf-8", newline="\n")
     print(f"sample manifest: {digest}")
 

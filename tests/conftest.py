@@ -12,12 +12,21 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
+from . import processes
+from .rendering import copy_template
+
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "samples" / "scikit-learn"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control starts background jobs like that, and they hand it on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A process that pytest-xdist started ends with the process that started it."""
+    if hasattr(config, "workerinput"):
+        processes.die_with_parent()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -30,14 +39,20 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
+def whole_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as it is now, without what tools have left in its folders."""
+    return copy_template(tmp_path_factory.mktemp("template") / "cookiecutter-model-serving")
+
+
+@pytest.fixture(scope="session")
+def render(whole_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Render the template in this process, without hooks, into a folder of its own."""
 
     def render(**answers: str) -> Path:
         out = tmp_path_factory.mktemp("rendered")
         return Path(
             cookiecutter(
-                str(ROOT),
+                str(whole_template),
                 no_input=True,
                 default_config=True,
                 accept_hooks=False,
@@ -50,18 +65,14 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
 
 
 @pytest.fixture(scope="session")
-def generate(tmp_path_factory: pytest.TempPathFactory) -> Render:
+def generate(whole_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Generate a project as a user does: the command, its hooks, the template's own sample."""
 
     def generate(**answers: str) -> Path:
         out = tmp_path_factory.mktemp("generated")
         command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
-        subprocess.run(
-            [*command, "--output-dir", out, ROOT, *(f"{k}={v}" for k, v in answers.items())],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-        )
+        command += ["--output-dir", out, whole_template, *(f"{k}={v}" for k, v in answers.items())]
+        processes.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
         (project,) = out.iterdir()
         return project
 
@@ -89,14 +100,17 @@ def run_in(environment: Path) -> Run:
 
 
 def run_tool(
-    environment: Path, project: Path, tool: str, *arguments: str
+    environment: Path, project: Path, tool: str, *arguments: str, folder: str = "."
 ) -> subprocess.CompletedProcess[str]:
-    """Run a tool of an environment, given its bin folder, in a project and on its source."""
-    return subprocess.run(
+    """Run a tool of an environment, given its bin folder, on a project's own source.
+
+    folder: where in the project the tool runs.
+    """
+    return processes.run(
         [environment / tool, *arguments],
-        cwd=project,
+        cwd=project / folder,
         env=clean_environment(
-            PYTHONPATH=str(project / "src"),
+            PYTHONPATH=source_of(project),
             PATH=f"{environment}{os.pathsep}{os.environ['PATH']}",
             VIRTUAL_ENV=str(environment.parent),
         ),
@@ -106,9 +120,14 @@ def run_tool(
     )
 
 
+def source_of(project: Path) -> str:
+    """PYTHONPATH for a project's own package and its own engine, whatever is installed."""
+    return os.pathsep.join([str(project / "src"), str(project / "engine" / "src")])
+
+
 def uv(project: Path, *arguments: str) -> None:
     """Run uv in a project with this interpreter; compiled bytecode makes services start sooner."""
-    subprocess.run(
+    processes.run(
         ["uv", *arguments, "--python", sys.executable],
         cwd=project,
         env=clean_environment(UV_COMPILE_BYTECODE="1", UV_PYTHON_DOWNLOADS="never"),
@@ -118,7 +137,12 @@ def uv(project: Path, *arguments: str) -> None:
 
 def environment_of(project: Path) -> Path:
     """The bin folder of a project's own environment."""
-    return project / ".venv" / ("Scripts" if os.name == "nt" else "bin")
+    return bin_of(project / ".venv")
+
+
+def bin_of(environment: Path) -> Path:
+    """The folder of an environment that has its commands."""
+    return environment / ("Scripts" if os.name == "nt" else "bin")
 
 
 def clean_environment(**variables: str) -> Mapping[str, str]:

@@ -23,6 +23,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import processes
+
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
 PATIENCE = 120
@@ -37,7 +39,7 @@ def main() -> None:
         with step("render, and fetch the model"):
             render(scratch, url)
         with step("install"):
-            subprocess.run(
+            processes.run(
                 ["uv", "sync", "--quiet", "--python", sys.executable], cwd=project, check=True
             )
         with step("start until ready"):
@@ -85,7 +87,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def render(scratch: str, url: str) -> None:
     digest = hashlib.sha256((SAMPLES / "scikit-learn" / "manifest.json").read_bytes()).hexdigest()
     answers = [f"_model_url={url}", f"_model_sha256={digest}"]
-    subprocess.run(
+    processes.run(
         [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
         + ["--output-dir", scratch, str(ROOT), *answers],
         check=True,
@@ -95,7 +97,7 @@ def render(scratch: str, url: str) -> None:
 def start(project: Path) -> tuple[subprocess.Popen[str], str]:
     """Start the service on a free port; return it and its address once it is ready."""
     binaries = project / ".venv" / ("Scripts" if os.name == "nt" else "bin")
-    service = subprocess.Popen(
+    service = processes.start(
         [binaries / "iris-service", "serve", "--port", "0"],
         cwd=project,
         stderr=subprocess.PIPE,

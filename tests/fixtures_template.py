@@ -1,11 +1,10 @@
 """Fixtures over rendering.py. A test file names those it uses: `user = fixtures_template.user`."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from .rendering import PROJECT, copy_template, own_folders, put_sample
+from .rendering import PROJECT, constant, copy_template, files, own_folders, put_sample
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +17,9 @@ def template(tmp_path_factory):
 def small_template(tmp_path_factory):
     """The same with little but the download in its package: quick to render."""
     folder = copy_with_sample(tmp_path_factory)
-    for path in filter(Path.is_file, (folder / PROJECT).rglob("*.py")):
-        if path.parent.name != "artifact":
-            path.unlink()
+    for path in files(folder / PROJECT):
+        if path.endswith(".py") and path != constant("DOWNLOAD"):
+            (folder / PROJECT / path).unlink()
     return folder
 
 

@@ -1,5 +1,6 @@
 """Renders the template for the tests, whole or in parts: plain functions."""
 
+import ast
 import hashlib
 import importlib.util
 import itertools
@@ -17,8 +18,13 @@ from cookiecutter.main import cookiecutter
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
 
+from . import processes
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "{{cookiecutter.project_slug}}"
+# The folder of the owner's package, in the template. It is made of the slug: `__package_name`
+# can be given on the command line, and a path made of that could lead out of the project.
+PACKAGE = "{{cookiecutter.project_slug.replace('-','_')}}"
 PARTS = ["cookiecutter.json", "hooks", PROJECT, "templates", "samples"]
 LITTER = shutil.ignore_patterns(
     "__pycache__", ".*_cache", ".venv", "*.part", ".hypothesis", ".coverage*"
@@ -50,7 +56,7 @@ def render(output, template=ROOT, *, hooks=True, overwrite=False, model="off", *
 def run(words, folder, **environment):
     """A command in `folder`, without a terminal; None unsets a variable of its environment."""
     ours = {**os.environ, "PWD": str(folder), **environment}
-    return subprocess.run(
+    return processes.run(
         [str(word) for word in words],
         cwd=folder,
         env={name: value for name, value in ours.items() if value is not None},
@@ -95,6 +101,39 @@ def load_hook(name, folder, values, template=ROOT):
     with patch.object(sys, "dont_write_bytecode", True):
         spec.loader.exec_module(module)
     return module
+
+
+def constant(name, hook="post_gen_project"):
+    """The value of a constant of a hook, without running that."""
+    source = (ROOT / "hooks" / f"{hook}.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise LookupError(name)
+
+
+def optional_files():
+    """The files that not every project has, by path: the answers that keep each."""
+    return {
+        (Path(folder) / name).as_posix(): needs
+        for needs, folder, names in constant("OPTIONAL")
+        for name in names
+    }
+
+
+def kept(paths, answers):
+    """Those of the template's files that a project with these answers has."""
+    needs = optional_files()
+    return {
+        path
+        for path in paths
+        if all(answers[key] in values for key, values in needs.get(path, {}).items())
+    }
+
+
+def in_project(path, package="iris_service"):
+    """Where a file of the template's is in a project."""
+    return path.replace(PACKAGE, package)
 
 
 def copy_template(target):
@@ -156,6 +195,9 @@ def make_repository(folder, message="a commit"):
         ["add", "--all"],
         [*identity, "commit", "--quiet", "--allow-empty", "--message", message],
     ):
-        subprocess.run(["git", *words], cwd=folder, env=clean, check=True)
+        processes.run(["git", *words], cwd=folder, env=clean, check=True)
     head = ["git", "rev-parse", "HEAD"]
-    return subprocess.check_output(head, cwd=folder, env=clean, text=True).strip()
+    shown = processes.run(
+        head, cwd=folder, env=clean, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return shown.stdout.strip()

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from . import processes
 from .conftest import clean_environment
 
 PATIENCE = 60.0
@@ -42,8 +43,8 @@ def package(environment: Path, out: Path, kind: str) -> Path:
     the model multiplies its first column, which is its version too."""
     out.mkdir(parents=True)
     version = "1" if kind == "forest" else kind
-    subprocess.run([environment / "python", "-c", FIT, kind, out], check=True)
-    subprocess.run(
+    processes.run([environment / "python", "-c", FIT, kind, out], check=True)
+    processes.run(
         [environment / "iris-service", "model", "package", out / "model.joblib"]
         + ["--examples", out / "rows.csv", "--version", version, "--model-dir", out / "model"]
         + ["--trust", "sklearn.tree._tree.Tree"] * (kind == "forest"),
@@ -79,7 +80,7 @@ class Service:
         self.log: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
+        self.process = processes.start(
             self._command,
             env=self._environment,
             stdout=subprocess.DEVNULL,

@@ -14,11 +14,14 @@ from cookiecutter.exceptions import FailedHookException, UndefinedVariableInTemp
 from jinja2.exceptions import TemplateSyntaxError
 
 from . import fixtures_template
-from .rendering import PROJECT, context, files, load_hook, render
+from .rendering import PROJECT, ROOT, context, files, load_hook, render
 
 template = fixtures_template.template
 
 FREE_TEXT = ["project_name", "description", "author"]
+SETTINGS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+# What follows from the answers, and what is said to cookiecutter; _model_url is an answer.
+PRIVATE = [key for key in SETTINGS if key.startswith("_") and not key.startswith("_model_")]
 
 CARRIED = {
     "quotes and a backslash": 'Robert "Bob" O\'Neil \\ é ☃',
@@ -96,6 +99,7 @@ REFUSED = {
     "paragraph separator": ("a\u2029b", "must be one line"),
     "right-to-left override": ("a\u202eb", "must be one line"),
     "isolate": ("a\u2066b", "must be one line"),
+    "byte of another encoding": ("Ren\udce9", "must be in utf-8, the encoding of this console"),
     "lone surrogate": ("a\ud800b", "must be one line"),
     "noncharacter": ("a\uffff", "must be one line"),
     "201 characters": ("x" * 201, "must not be longer than 200"),
@@ -279,7 +283,7 @@ def test_text_is_refused_with_its_rule(text, rule, refuse):
     [("  é ☃ ", "é ☃"), ("x" * 10240, "x" * 200), ("a\r\nb", "a b"), ("a\u202eb", "a b")],
 )
 def test_what_is_offered_is_close_to_what_was_answered(text, offered, refuse):
-    assert refuse(author=text)[1] == {"author": offered}
+    assert refuse(author=text)[1]["author"] == offered
 
 
 @pytest.mark.parametrize("slug", SLUGS_REFUSED.values(), ids=SLUGS_REFUSED)
@@ -345,7 +349,7 @@ def test_a_slug_is_derived_from_any_name(name, slug, template, tmp_path):
     ],
 )
 def test_what_is_offered_is_close_to_the_slug(slug, offered, refuse):
-    assert refuse(project_slug=slug)[1] == {"project_slug": offered}
+    assert refuse(project_slug=slug)[1]["project_slug"] == offered
 
 
 def test_a_slug_that_cannot_be_derived_is_offered(refuse):
@@ -381,8 +385,8 @@ def test_a_digest_is_64_hex_digits(digest, refuse):
 
 def test_a_digest_alone_is_refused(refuse):
     report, offered = refuse(_model_sha256="a" * 64)
-    assert "is of no use without a _model_url" in report
-    assert offered == {}
+    assert "is of no use without a _model_url; leave it out\n" in report
+    assert "_model_sha256" not in offered
 
 
 def test_all_problems_are_reported_at_once(refuse):
@@ -395,13 +399,23 @@ def test_all_problems_are_reported_at_once(refuse):
         "project_name": "Iris",
         "project_slug": "iris",
         "author": "a b",
+        "protocols": "open-inference",
+        "deployment": "container",
         "ci": "none",
     }
 
 
-def test_the_command_keeps_good_answers_and_leaves_out_defaults(refuse):
-    _, offered = refuse(project_name="Café O'Neil", author="", deployment="none")
-    assert offered == {"project_name": "Café O'Neil", "deployment": "none"}
+def test_the_command_keeps_good_answers_and_leaves_out_what_cannot_be_mended(refuse):
+    report, offered = refuse(project_name="Café O'Neil", author="", deployment="none")
+    assert "    must not be empty; leave it out\n" in report
+    assert offered == {
+        "project_name": "Café O'Neil",
+        "project_slug": "cafe-o-neil",
+        "description": SETTINGS["description"],
+        "protocols": "open-inference",
+        "deployment": "none",
+        "ci": "github",
+    }
 
 
 def test_the_command_repeats_how_cookiecutter_was_called(template, tmp_path, monkeypatch, capsys):
@@ -414,9 +428,11 @@ def test_the_command_repeats_how_cookiecutter_was_called(template, tmp_path, mon
     monkeypatch.setenv("PWD", str(tmp_path))
     load_hook("pre_gen_project", tmp_path, values, template).main()
     again = capsys.readouterr().err.partition("Run again:\n")[2]
-    assert again == (
-        "  cookiecutter gh:owner/serving --no-input --checkout 'v1.0 beta'"
-        f" --overwrite-if-exists --output-dir '{project.parent}'\n"
+    assert again.startswith(
+        "  cookiecutter gh:owner/serving --no-input 'project_name=Iris Service'"
+    )
+    assert again.endswith(
+        f" --checkout 'v1.0 beta' --overwrite-if-exists --output-dir '{project.parent}'\n"
     )
 
 
@@ -427,16 +443,83 @@ def test_text_that_cookiecutter_cannot_render_leaves_nothing_behind(text, templa
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("key", ["model_runtime", "deployment", "ci"])
-def test_a_choice_that_is_not_offered_is_refused(key, template, tmp_path, refuse):
-    """cookiecutter refuses one of the command line itself; one of a replay comes this far."""
+@pytest.mark.parametrize("key", ["protocols", "deployment", "ci"])
+def test_a_choice_that_is_not_offered_is_refused_by_cookiecutter(key, template, tmp_path):
     with pytest.raises(ValueError, match="the choices are"):
         render(tmp_path / "out", template, **{key: "other"})
-    values = context(template)
-    values["cookiecutter"][key] = "other"
-    report, offered = refuse(values)
-    assert f"  {key} = 'other'\n    must be one of " in report
-    assert offered == {}
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+PACKAGES = {
+    "parent": "../../../evil",
+    "absolute": "{folder}/evil",
+    "code": "os; touch X",
+    "standard library": "json",
+    "another name": "other",
+    "Jinja": "{{{{ cookiecutter.author }}}}",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_name_follows_from_the_slug_and_cannot_be_given(name, template, tmp_path, capfd):
+    given = PACKAGES[name].format(folder=tmp_path)
+    with pytest.raises(FailedHookException):
+        render(tmp_path / "a" / "out", template, __package_name=given)
+    printed = capfd.readouterr().err
+    assert re.search(
+        r"^  __package_name = '.*\n    follows from the other answers and cannot be given",
+        printed,
+        re.M,
+    )
+    assert "__package_name=" not in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"out", ".replay"}
+    assert list((tmp_path / "a" / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["parent", "absolute"])
+def test_without_hooks_a_package_name_that_is_given_names_no_folder(name, template, tmp_path):
+    given = PACKAGES[name].format(folder=tmp_path)
+    project = render(tmp_path / "a" / "out", template, hooks=False, __package_name=given)
+    assert (project / "src" / "iris_service" / "__init__.py").is_file()
+    assert {path.name for path in (project / "src").iterdir()} == {"iris_service"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"out", ".replay"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x", "", [], ["x"], {}, {"as_used": "../../x"}, [{"as_used": "../../x"}], None, True],
+    ids=repr,
+)
+@pytest.mark.parametrize("hooks", [True, False], ids=["hooks", "no hooks"])
+def test_nobody_can_give_the_name_of_the_folder(value, hooks, template, tmp_path):
+    with pytest.raises((ValueError, TypeError)):
+        render(tmp_path / "a" / "out", template, hooks=hooks, project_slug="../../x", __slug=value)
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("key", PRIVATE)
+@pytest.mark.parametrize("value", ["../../../evil", "*"])
+def test_a_private_value_of_the_command_line_is_refused_or_changes_nothing(
+    key, value, template, usual, tmp_path
+):
+    try:
+        project = render(tmp_path / "a" / "out", template, **{key: value})
+    except Exception:
+        assert list((tmp_path / "a" / "out").iterdir()) == []
+    else:
+        assert files(project) == usual
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_pyproject_quotes_follows_from_the_answers_too(template, tmp_path, capfd):
+    given = {"author": '"x" }]\n[tool.evil]\n[[a'}
+    with pytest.raises(FailedHookException):
+        render(tmp_path / "out", template, __quoted=given)
+    assert "  __quoted = {" in capfd.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_jinja_is_refused_from_a_prompt_too(template, refuse):

@@ -1,10 +1,10 @@
 """`make demo`, with a host that serves the sample model and with one that refuses."""
 
-import subprocess
 import sys
 
 import pytest
 
+from . import processes
 from .conftest import ROOT, clean_environment
 
 pytestmark = pytest.mark.slow
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("arguments", [[], ["--refused"]], ids=["served", "refused"])
 def test_the_demo_shows_a_true_prediction(arguments: list[str]) -> None:
-    ended = subprocess.run(
+    ended = processes.run(
         [sys.executable, ROOT / "tests" / "demo.py", *arguments],
         capture_output=True,
         text=True,

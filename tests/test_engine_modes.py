@@ -14,11 +14,13 @@ import cruft
 import pytest
 from cookiecutter.exceptions import FailedHookException, OutputDirExistsException
 
-from . import fixtures_template
+from . import fixtures_template, processes
 from .rendering import (
     PROJECT,
+    ROOT,
     SAMPLE,
     files,
+    in_project,
     make_repository,
     put_model,
     put_sample,
@@ -72,10 +74,7 @@ def test_a_refusal_says_what_to_run_and_that_works(template, user):
 
 def test_without_hooks_the_project_is_unpruned_and_complete(template, user):
     project = render(user, template, hooks=False, deployment="none", ci="none")
-    assert files(project).keys() == {
-        path.replace("{{cookiecutter.__package_name}}", "iris_service")
-        for path in files(template / PROJECT)
-    }
+    assert files(project).keys() == {in_project(path) for path in files(template / PROJECT)}
 
 
 def test_replay_makes_the_same_project(template, user):
@@ -100,6 +99,38 @@ def test_a_console_of_cp1252_is_enough(template, user):
     assert done.returncode == 1
     assert "must be one line" in done.stderr
     assert "UnicodeEncodeError" not in done.stderr
+
+
+def test_a_name_in_another_encoding_than_the_consoles_is_told_about_that(template, user):
+    console = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    if os.name == "nt":
+        pytest.skip("the command line of Windows is Unicode")
+    done = run([*NO_INPUT, template, "author=René"], user, **console)
+    assert done.returncode == 1
+    assert "must be in ascii, the encoding of this console (with PYTHONUTF8=1" in done.stderr
+    assert "control characters" not in done.stderr
+    assert visible(user) == []
+    again = {**console, "PYTHONUTF8": "1"}
+    assert run([*NO_INPUT, template, "author=René"], user, **again).returncode == 0
+    assert "René" in (user / "iris-service" / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+@pytest.mark.parametrize("closed", [">&- 2>&-", ">&-", "2>&-", "> /dev/full", "| true"])
+def test_where_nobody_reads_a_project_is_made_all_the_same(closed, template, user):
+    script = f'"$@" {closed}'
+    words = ["sh", "-c", script, "sh", *NO_INPUT, template]
+    done = run(words, user, MODEL_DOWNLOAD="strict")
+    assert done.returncode == 0, done.stderr
+    assert (user / "iris-service" / "model" / "manifest.json").is_file()
+    assert not (user / "iris-service" / ".gitlab-ci.yml").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+def test_where_nobody_reads_a_bad_answer_is_still_refused(template, user):
+    done = run(["sh", "-c", '"$@" >&- 2>&-', "sh", *NO_INPUT, template, "author="], user)
+    assert done.returncode == 1
+    assert visible(user) == []
 
 
 def test_a_path_with_spaces_and_accents_is_quoted(template, user, capfd):
@@ -185,7 +216,7 @@ main()
 @pytest.mark.parametrize("target", ["everyone", "hook"])
 def test_ctrl_c_in_the_download_leaves_a_project_without_a_model(target, template, user, usual):
     with hang() as (url, connected):
-        process = subprocess.Popen(
+        process = processes.start(
             [
                 sys.executable,
                 "-c",
@@ -214,7 +245,7 @@ def test_ctrl_c_in_the_download_leaves_a_project_without_a_model(target, templat
 
 
 def child_of(pid):
-    listed = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid="], text=True)
+    listed = run(["ps", "-A", "-o", "pid=,ppid="], ROOT).stdout
     children = [line.split()[0] for line in listed.splitlines() if line.split()[1] == str(pid)]
     (child,) = children
     return int(child)
@@ -275,7 +306,17 @@ def test_cruft_refuses_with_a_command_of_its_own(repository, user, capfd):
     again = re.search(r"^  (cruft create .*)$", capfd.readouterr().err, re.M)[1]
     *words, offered = shlex.split(again)
     assert words == ["cruft", "create", str(repository), "--no-input", "--extra-context"]
-    assert json.loads(offered) == {"ci": "none", "description": "O'Neil's"}
+    offered = json.loads(offered)
+    assert (offered["ci"], offered["description"]) == ("none", "O'Neil's")
+    assert "author" not in offered
+
+
+def test_cruft_is_refused_a_private_answer_too(repository, user, capfd):
+    with pytest.raises(FailedHookException):
+        cruft.create(str(repository), user, extra_context={"__package_name": "../../../evil"})
+    assert "  __package_name = '../../../evil'\n    follows from" in capfd.readouterr().err
+    assert {path.name for path in user.parent.iterdir()} == {"home", "repository", "user"}
+    assert visible(user) == []
 
 
 @pytest.mark.usefixtures("offline")
@@ -288,8 +329,7 @@ def test_cruft_has_no_clone_and_leaves_the_command_for_later(repository, user, u
 
 
 def head(repository):
-    words = ["git", "rev-parse", "HEAD"]
-    return subprocess.check_output(words, cwd=repository, text=True).strip()
+    return run(["git", "rev-parse", "HEAD"], repository).stdout.strip()
 
 
 def test_an_update_by_cruft_keeps_the_users_files_and_model(repository, user, capfd):

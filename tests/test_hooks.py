@@ -1,6 +1,7 @@
 """The two hooks, filled in as cookiecutter does it and imported: their data, and what each does."""
 
 import ast
+import itertools
 import json
 import re
 import shutil
@@ -17,10 +18,14 @@ from .rendering import (
     PROJECT,
     ROOT,
     SAMPLE,
+    constant,
     context,
     files,
+    in_project,
+    kept,
     load_hook,
     make_repository,
+    optional_files,
     put_model,
     render,
     sha256,
@@ -33,6 +38,11 @@ HOOKS = ["pre_gen_project", "post_gen_project"]
 SETTINGS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 QUESTIONS = [key for key in SETTINGS if not key.startswith("_")]
 CHOICES = {key: SETTINGS[key] for key in QUESTIONS if isinstance(SETTINGS[key], list)}
+COMBINATIONS = [
+    dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())
+]
+LONGEST_HOOK = 250
+PROTOCOLS = "engine/src/serving_engine/protocols"
 
 
 # The data
@@ -55,10 +65,15 @@ def test_every_question_has_a_label_and_every_choice_too():
         assert list(prompts[key]) == ["__prompt__", *choices]
 
 
-def test_the_check_knows_every_question_its_default_and_its_choices(pre_gen):
-    asked = {**SETTINGS, "project_slug": "iris-service"}
-    known = [*QUESTIONS, "_model_url", "_model_sha256"]
-    assert {key: asked[key] for key in known} == pre_gen.QUESTIONS
+def test_every_question_has_more_than_one_answer():
+    assert all(len(choices) > 1 for choices in CHOICES.values())
+
+
+def test_the_check_repeats_no_default_and_no_choice():
+    source = (ROOT / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
+    for key in QUESTIONS:
+        for text in CHOICES.get(key, [SETTINGS[key]]):
+            assert f'"{text}"' not in source
 
 
 def test_the_defaults_pass(pre_gen):
@@ -66,22 +81,23 @@ def test_the_defaults_pass(pre_gen):
 
 
 def test_every_dependency_of_a_service_is_a_reserved_name(pre_gen, tmp_path):
-    settings = tomllib.loads(
-        (render(tmp_path / "out", hooks=False) / "pyproject.toml").read_text(encoding="utf-8")
-    )
-    requirements = [
-        *settings["project"]["dependencies"],
-        *(
-            name
-            for extra in settings["project"]["optional-dependencies"].values()
-            for name in extra
-        ),
-        *(name for group in settings["dependency-groups"].values() for name in group),
-        *settings["build-system"]["requires"],
-    ]
-    for requirement in requirements:
-        name = re.match(r"[\w-]+", requirement)[0]
-        assert "the project uses" in pre_gen.slug_rule(name), name
+    project = render(tmp_path / "out", hooks=False)
+    for file in project.rglob("pyproject.toml"):
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        lists = [
+            settings["project"]["dependencies"],
+            settings["build-system"]["requires"],
+            *settings["project"].get("optional-dependencies", {}).values(),
+            *settings.get("dependency-groups", {}).values(),
+        ]
+        for requirement in itertools.chain(*lists):
+            name = re.match(r"[\w-]+", requirement)[0].lower()
+            assert "the project uses" in pre_gen.slug_rule(name), name
+
+
+@pytest.mark.parametrize("name", ["serving-engine", "engine"])
+def test_the_engine_has_its_name_for_itself(name, pre_gen):
+    assert "the project uses" in pre_gen.slug_rule(name)
 
 
 def test_every_module_of_this_python_is_a_reserved_name(pre_gen):
@@ -98,31 +114,55 @@ def test_a_module_of_another_supported_python_is_a_reserved_name(name, tmp_path)
         )
 
 
-def test_the_sample_is_pinned_for_every_runtime(post_gen):
-    assert list(post_gen.SAMPLES) == SETTINGS["model_runtime"]
-    for runtime, digest in post_gen.SAMPLES.items():
-        assert digest == sha256(ROOT / "samples" / runtime / "manifest.json")
+def test_the_sample_is_pinned(post_gen):
+    assert SAMPLE.as_posix() == post_gen.SAMPLE
+    assert sha256(ROOT / SAMPLE) == post_gen.SAMPLE_SHA256
 
 
-def test_what_is_optional_exists_and_is_for_choices_that_are_offered(post_gen):
-    for path, needs in post_gen.OPTIONAL.items():
-        path = path.replace("iris_service", "{{cookiecutter.__package_name}}")
+def test_what_is_optional_exists_and_is_for_choices_that_are_offered():
+    for path, needs in optional_files().items():
         assert (ROOT / PROJECT / path).is_file(), path
         for question, choices in needs.items():
-            assert set(choices) < set(SETTINGS[question])
+            assert set(choices) < set(CHOICES[question])
 
 
-def test_every_file_for_a_container_or_for_ci_is_optional(post_gen):
-    template_files = files(ROOT / PROJECT)
-    for path in template_files:
-        if path.startswith((".github/", ".gitlab", "Dockerfile", ".dockerignore")):
-            assert path in post_gen.OPTIONAL
+def test_what_is_optional_has_one_row():
+    rows = [(folder, name) for _, folder, names in constant("OPTIONAL") for name in names]
+    assert len(rows) == len(optional_files())
+
+
+@pytest.mark.parametrize(
+    ("word", "question", "choices"),
+    [
+        ("docker", "deployment", {"container"}),
+        ("workflows/container", "deployment", {"container"}),
+        ("azureml", "deployment", {"container"}),
+        (".github", "ci", {"github"}),
+        ("gitlab", "ci", {"gitlab"}),
+        ("open_inference", "protocols", {"open-inference", "all"}),
+        ("mlflow", "protocols", {"all"}),
+        ("vertex", "protocols", {"all"}),
+        ("azureml", "protocols", {"all"}),
+    ],
+)
+def test_the_name_of_a_file_says_what_keeps_it(word, question, choices):
+    named = [path for path in files(ROOT / PROJECT) if word in path.lower()]
+    assert named
+    for path in named:
+        assert set(optional_files()[path][question]) == choices, path
+
+
+def test_every_file_of_a_protocol_is_optional():
+    """A new one in the folder of a protocol needs its line in OPTIONAL."""
+    for path in files(ROOT / PROJECT / PROTOCOLS):
+        if path != "__init__.py" and "__pycache__" not in path:
+            assert f"{PROTOCOLS}/{path}" in optional_files()
 
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hook_is_short_and_of_old_syntax(name):
     source = (ROOT / "hooks" / f"{name}.py").read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= 150
+    assert len(source.splitlines()) <= LONGEST_HOOK
     ast.parse(source, feature_version=(3, 8))
 
 
@@ -139,40 +179,39 @@ def test_a_hook_tells_an_old_python_before_it_imports_anything_else(name, tmp_pa
 
 # Pruning
 
-OPEN_INFERENCE = ("open_inference", "statistics", "datatypes", "inference", "tensors", "encoding")
-CLOUD = ("mlflow", "vertex", "scoring")
+
+@pytest.fixture(scope="module")
+def unpruned(template, tmp_path_factory):
+    return render(tmp_path_factory.mktemp("unpruned") / "out", template, hooks=False)
 
 
-@pytest.mark.parametrize("deployment", CHOICES["deployment"])
-@pytest.mark.parametrize("ci", CHOICES["ci"])
-@pytest.mark.parametrize("protocols", CHOICES["protocols"])
-def test_what_was_not_chosen_is_removed_and_nothing_else(
-    deployment, ci, protocols, template, tmp_path, post_gen
-):
-    answers = {"deployment": deployment, "ci": ci, "protocols": protocols}
-    project = render(tmp_path / "out", template, hooks=False, **answers)
-    expected = files(project)
-    for path in list(expected):
-        if (
-            (path in ("Dockerfile", ".dockerignore") and deployment != "container")
-            or (path.startswith(".github/") and ci != "github")
-            or (path == ".github/workflows/container.yml" and deployment != "container")
-            or (path == ".gitlab-ci.yml" and ci != "gitlab")
-            or (path == "azureml.yml" and f"{protocols}-{deployment}" != "all-container")
-            or (any(name in path for name in OPEN_INFERENCE) and protocols == "none")
-            or (any(name in path for name in CLOUD) and protocols != "all")
-        ):
-            del expected[path]
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=lambda answers: "-".join(answers.values()))
+def test_what_was_not_chosen_is_removed_and_nothing_else(answers, unpruned, tmp_path, post_gen):
+    project = shutil.copytree(unpruned, tmp_path / "iris-service")
+    everything = files(project)
+    expected = {path: everything[path] for path in kept(everything, answers)}
     with patch.dict(post_gen.ANSWERS, answers):
         for _ in range(2):
             post_gen.prune(project)
             assert files(project) == expected
-            assert (project / ".github").exists() == (ci == "github")
+            assert [path for path in project.rglob("*") if is_empty_folder(path)] == []
+
+
+def is_empty_folder(path):
+    return path.is_dir() and not any(path.iterdir())
+
+
+def test_without_hooks_a_project_has_every_file_and_the_engine_as_it_is(unpruned, template):
+    made = files(unpruned)
+    assert made.keys() == {in_project(path) for path in files(template / PROJECT)}
+    for path, content in files(template / PROJECT / "engine").items():
+        assert made[f"engine/{path}"] == content
+        assert "." in path or path == "LICENSE"  # _copy_without_render names these
 
 
 def test_pruning_keeps_what_the_user_has_in_the_same_folders(template, tmp_path):
     project = render(tmp_path / "out", template)
-    theirs = [".github/CODEOWNERS", ".github/workflows/own.yml", "compose.yaml"]
+    theirs = [".github/SUPPORT.md", ".github/workflows/own.yml", "compose.yaml"]
     for path in theirs:
         (project / path).write_text("mine", encoding="utf-8")
     render(tmp_path / "out", template, overwrite=True, deployment="none", ci="none")
@@ -187,6 +226,27 @@ def test_pruning_keeps_a_folder_of_the_user(tmp_path, post_gen):
     with patch.dict(post_gen.ANSWERS, deployment="none", ci="none"):
         post_gen.prune(tmp_path)
     assert (tmp_path / "Dockerfile").is_dir()
+
+
+def test_a_folder_is_pruned_with_its_bytecode_but_not_with_a_file_of_the_user(template, tmp_path):
+    protocols = render(tmp_path / "out", template, protocols="all") / PROTOCOLS
+    for folder in (protocols / "mlflow", protocols / "open_inference"):
+        (folder / "__pycache__").mkdir()
+        (folder / "__pycache__" / "routes.cpython-311.pyc").touch()
+    theirs = protocols / "open_inference" / "mine.py"
+    theirs.write_text("mine", encoding="utf-8")
+    render(tmp_path / "out", template, overwrite=True, protocols="none")
+    assert {path.name for path in protocols.iterdir()} == {"__init__.py", "open_inference"}
+    assert files(protocols / "open_inference") == {"mine.py": b"mine"}
+    assert list(theirs.parent.iterdir()) == [theirs]
+
+
+def test_overwriting_keeps_what_the_user_has_in_the_engine(template, tmp_path):
+    """cookiecutter removes a folder of the user's that `_copy_without_render` names as a whole."""
+    theirs = render(tmp_path / "out", template) / "engine" / "src" / "mine.py"
+    theirs.write_text("mine", encoding="utf-8")
+    render(tmp_path / "out", template, overwrite=True)
+    assert theirs.read_text(encoding="utf-8") == "mine"
 
 
 # Where the model comes from
@@ -284,7 +344,7 @@ def post(template, rendered, tmp_path, monkeypatch, capsys):
     project = shutil.copytree(rendered, tmp_path / "out" / "iris")
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    monkeypatch.delitem(sys.modules, "fetch", raising=False)
+    monkeypatch.delitem(sys.modules, "download", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -478,23 +538,21 @@ def test_without_any_copy_there_is_a_command_for_later(mode, expected, post, tem
 
 @pytest.mark.parametrize(("mode", "expected"), [("auto", 0), ("strict", 1)])
 def test_whatever_breaks_the_project_is_left_complete(mode, expected, post):
-    (post.project / "src" / "iris" / "artifact" / "fetch.py").write_text("1 / 0", encoding="utf-8")
+    (post.project / constant("DOWNLOAD")).write_text("1 / 0", encoding="utf-8")
     code, printed = post(mode)
     assert code == expected
     assert "Fetched no model: division by zero" in printed
 
 
 def test_the_download_may_use_dataclasses(post):
-    file = post.project / "src" / "iris" / "artifact" / "fetch.py"
+    file = post.project / constant("DOWNLOAD")
     with file.open("a", encoding="utf-8") as source:
         source.write("\nimport dataclasses\n@dataclasses.dataclass\nclass A:\n    a: int\n")
     assert post("strict")[0] == 0
 
 
 def test_ctrl_c_is_no_failure_and_prints_no_traceback(post, template):
-    (post.project / "src" / "iris" / "artifact" / "fetch.py").write_text(
-        "raise KeyboardInterrupt", encoding="utf-8"
-    )
+    (post.project / constant("DOWNLOAD")).write_text("raise KeyboardInterrupt", encoding="utf-8")
     code, printed = post()
     assert code == 0
     assert "Interrupted" in printed

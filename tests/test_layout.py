@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from . import processes
 from .conftest import ROOT, Render
+from .rendering import PROJECT, in_project, kept
 
-TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+TEMPLATE = ROOT / PROJECT
+ENGINE = TEMPLATE / "engine"
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {
     key: value for key, value in QUESTIONS.items() if isinstance(value, list) and key[0] != "_"
@@ -22,35 +25,6 @@ COMBINATIONS = [
     dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())
 ]
 
-OPEN_INFERENCE = (
-    "api/open_inference",
-    "api/open_inference_openapi",
-    "api/statistics",
-    "schema/datatypes",
-    "schema/inference",
-    "schema/tensors",
-    "serving/encoding",
-)
-
-# What a choice adds to the files that every project has.
-ONLY_WITH = {
-    "Dockerfile": ("deployment", "container"),
-    ".dockerignore": ("deployment", "container"),
-    ".github/workflows/container.yml": ("deployment", "container"),
-    ".github": ("ci", "github"),
-    ".gitlab-ci.yml": ("ci", "gitlab"),
-    "azureml.yml": ("protocols", "all"),
-    **dict.fromkeys(
-        [f"src/iris_service/{name}.py" for name in OPEN_INFERENCE]
-        + ["tests/engine/test_open_inference.py"],
-        ("protocols", "open-inference", "all"),
-    ),
-    **dict.fromkeys(
-        [f"src/iris_service/{name}.py" for name in ("api/mlflow", "api/vertex", "schema/scoring")]
-        + ["tests/engine/test_mlflow.py", "tests/engine/test_vertex.py"],
-        ("protocols", "all"),
-    ),
-}
 HOSTILE_AUTHOR = 'Robert "Bob" O\'Neil \\ é ☃'
 
 
@@ -64,25 +38,17 @@ def files(folder: Path) -> set[str]:
 
 def expected(answers: dict[str, str]) -> set[str]:
     """The files of a combination, from the template's own."""
-    names = {
-        name.replace("{{cookiecutter.__package_name}}", "iris_service")
-        for name in tracked(TEMPLATE)
-    }
-    for path, (question, *values) in ONLY_WITH.items():
-        if answers[question] not in values:
-            names = {name for name in names if name != path and not name.startswith(f"{path}/")}
-    if answers["deployment"] != "container":
-        names -= {"azureml.yml"}
-    return names | {"model/manifest.json", "model/model.skops"}
+    model = {"model/manifest.json", "model/model.skops"}
+    return {in_project(path) for path in kept(tracked(TEMPLATE), answers)} | model
 
 
 def tracked(folder: Path) -> set[str]:
     """Files below `folder` that git knows or would add."""
-    listed = subprocess.run(
+    listed = processes.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=folder,
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     return {name for name in listed.stdout.split("\0") if name and (folder / name).exists()}
@@ -142,35 +108,58 @@ def test_no_private_answer_is_rendered_outside_the_model(generate: Render) -> No
             assert b"0f1e2d3c" not in (project / name).read_bytes(), name
 
 
-def test_source_holds_no_jinja_and_the_template_little() -> None:
+TRACES = {
+    "none": r"open.inference|/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
+    "open-inference": r"mlflow|sagemaker|vertex|azure",
+}
+
+
+@pytest.mark.parametrize("protocols", TRACES)
+def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render) -> None:
+    """But in the owner's tests, which ask the service what it speaks."""
+    project = generate(protocols=protocols)
+    for name in files(project) - {"model/model.skops"}:
+        if not name.startswith("tests/"):
+            text = (project / name).read_text(encoding="utf-8")
+            assert not re.findall(TRACES[protocols], text, re.I), name
+
+
+def test_the_template_holds_few_conditions() -> None:
     count = 0
     for name in tracked(TEMPLATE):
-        text = (TEMPLATE / name).read_text(encoding="utf-8")
         if not name.startswith(".github/"):
+            text = (TEMPLATE / name).read_text(encoding="utf-8")
             count += sum("{%" in line for line in text.splitlines())
-        if name.endswith(".py"):
-            for line in text.splitlines():
-                jinja = "{{" in line or "{%" in line
-                assert not (jinja and name.startswith("src/")), name
-                if jinja:
-                    assert re.match(
-                        r"\s*(from|import) \{\{ cookiecutter.__package_name \}\}", line
-                    ), name
     assert count <= 60
 
 
-def test_hooks_are_short_enough_to_read() -> None:
-    for hook in (ROOT / "hooks").glob("*.py"):
-        assert len(hook.read_text(encoding="utf-8").splitlines()) <= 150
+def test_the_engine_holds_no_jinja() -> None:
+    for name in tracked(ENGINE):
+        assert not re.search(rb"\{\{|\{%|\{#|cookiecutter\.", (ENGINE / name).read_bytes()), name
 
 
-def test_the_source_is_small_enough_to_read() -> None:
-    lengths = {
-        path: len(path.read_text(encoding="utf-8").splitlines())
-        for path in (TEMPLATE / "src").rglob("*.py")
+def test_the_owners_python_holds_names_of_the_project_and_no_other_jinja() -> None:
+    names = r"\{\{ cookiecutter\.(__package_name|project_slug) \}\}"
+    for name in tracked(TEMPLATE):
+        if name.endswith(".py") and not name.startswith("engine/"):
+            text = (TEMPLATE / name).read_text(encoding="utf-8")
+            assert not re.search(r"\{\{|\{%|\{#", re.sub(names, "", text)), name
+
+
+def test_the_owner_reads_it_in_twenty_minutes() -> None:
+    assert sum(lengths(TEMPLATE / "src").values()) <= 600
+    assert sum(lengths(TEMPLATE / "tests").values()) <= 300
+
+
+def test_a_module_of_the_engine_is_short_enough_to_read() -> None:
+    assert max(lengths(ENGINE / "src").values()) <= 350
+
+
+def lengths(folder: Path) -> dict[Path, int]:
+    """Lines of each Python file."""
+    return {
+        path: len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py")
     }
-    assert max(lengths.values()) <= 250
-    assert sum(lengths.values()) <= 10_400
 
 
 def test_nothing_names_a_package_registry_and_no_lock_file_is_tracked() -> None:
@@ -186,10 +175,9 @@ def test_every_promise_names_a_setting_and_a_test_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \|([^|]*)\| `(\S+)::(\w+)` \|$", text, re.M)
     assert len(rows) > 30
-    (settings_file,) = TEMPLATE.glob("src/*/settings.py")
-    declared = settings_file.read_text(encoding="utf-8")
+    declared = (ENGINE / "src/serving_engine/settings.py").read_text(encoding="utf-8")
     for settings, file, test in rows:
         for name in re.findall(r"SERVING_(\w+)", settings):
             assert f"\n    {name.lower()}: " in declared, name
-        path = ROOT / file if "/" in file else TEMPLATE / "tests" / "engine" / file
+        path = ROOT / file if "/" in file else ENGINE / "tests" / file
         assert f"def {test}(" in path.read_text(encoding="utf-8"), test

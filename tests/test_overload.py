@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import clean_environment
+from . import processes
+from .conftest import clean_environment, source_of
 from .load import Answer, Client, clients, p99
 
 pytestmark = [
@@ -22,20 +23,22 @@ pytestmark = [
 
 # Takes 20 ms for a batch, in the thread that predicts, and answers with the first value.
 SLOW_MODEL = """
-import dataclasses, time
+import time
+from dataclasses import replace
 import numpy as np
-from iris_service import app, cli
-from iris_service.schema.answers import Outputs
-load = app.load_model
-def load_slow(*arguments):
-    loaded = load(*arguments)
-    def predict(rows):
-        time.sleep(0.02)
-        label = np.array([int(row[0]) % 3 for row in rows])
-        return Outputs(label, np.eye(3)[label])
-    return dataclasses.replace(loaded, predict=predict)
-app.load_model = load_slow
-cli.main(["serve"])
+from iris_service import app
+from serving_engine import Outputs, Service, load_and_warm, load_model, run_command_line
+
+def predict(rows):
+    time.sleep(0.02)
+    label = np.array([int(row[0]) % 3 for row in rows])
+    return Outputs(label, np.eye(3)[label])
+
+async def load_slow(app, model):
+    return await load_and_warm(app, replace(load_model(app.state.settings), predict=predict))
+
+app.load_and_warm = load_slow
+run_command_line(Service("iris_service"), ["serve"])
 """
 BATCH = 2
 CAPACITY = BATCH / 0.02
@@ -46,11 +49,11 @@ class Slow:
     """The service, and what it uses."""
 
     def __init__(self, environment: Path, project: Path) -> None:
-        self.process = subprocess.Popen(
+        self.process = processes.start(
             [environment / "python", "-c", SLOW_MODEL],
             cwd=project,
             env=clean_environment(
-                PYTHONPATH=str(project / "src"),
+                PYTHONPATH=source_of(project),
                 SERVING_PORT="0",
                 SERVING_MAX_BATCH_ROWS=str(BATCH),
                 SERVING_MAX_QUEUED_REQUESTS="50",

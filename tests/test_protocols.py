@@ -7,6 +7,7 @@ in the user's cache, as they are large.
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,8 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT, Render, Run, clean_environment, passed
+from . import processes
+from .conftest import ROOT, Render, Run, bin_of, clean_environment, passed, source_of
 
 pytestmark = pytest.mark.slow
 
@@ -58,11 +60,11 @@ def serving(
     project: Path, environment: Path, model: Path, *arguments: str, **variables: str
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A service with these arguments and variables: its host and port, and its process."""
-    process = subprocess.Popen(
+    process = processes.start(
         [environment / "python", "-m", "iris_service", *(arguments or ["serve"])],
         env=clean_environment(
             **{
-                "PYTHONPATH": str(project / "src"),
+                "PYTHONPATH": source_of(project),
                 "SERVING_MODEL_DIR": str(model),
                 "SERVING_HOST": "127.0.0.1",
                 "SERVING_LOG_FORMAT": "text",
@@ -109,12 +111,12 @@ def python_with(name: str) -> Path:
     """The Python of an environment that has a client; made on first use."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     root = cache / "cookiecutter-model-serving-clients" / name
-    python = root / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = bin_of(root) / "python"
     if not (root / "complete").exists():
         quietly = {"check": True, "env": clean_environment(UV_COMPILE_BYTECODE="1")}
-        subprocess.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, root], **quietly)
+        processes.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, root], **quietly)
         command = ["uv", "pip", "install", "-q", "--python", python, *REQUIREMENTS[name]]
-        subprocess.run(command, **quietly)
+        processes.run(command, **quietly)
         (root / "complete").touch()
     return python
 
@@ -128,7 +130,7 @@ def test_real_clients_get_the_answers_of_predict(
         case.write_text(json.dumps(case_of(models[layout], address)), encoding="utf-8")
         for name in REQUIREMENTS:
             command = [python_with(name), CLIENTS / f"with_{name}.py", address, case]
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            ended = processes.run(command, capture_output=True, text=True, check=False)
             assert ended.returncode == 0, f"{name}:\n{ended.stdout}{ended.stderr}"
 
 
@@ -157,13 +159,27 @@ def test_what_the_readme_shows_can_be_run(
     (curl,) = re.findall(r"```sh\n(curl --data .*?)```", readme, re.S)
     with serving(speaking, environment, models["array"]) as (address, _):
         asked = snippet.replace("127.0.0.1:8000", address)
-        ended = subprocess.run([python_with("triton"), "-c", asked], capture_output=True, text=True)
+        ended = processes.run([python_with("triton"), "-c", asked], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert "setosa" in ended.stdout
         if shutil.which("curl"):
             command = curl.replace("127.0.0.1:8000", address)
-            answer = subprocess.run(["sh", "-c", command], capture_output=True, check=True)
+            answer = processes.run(shlex.split(command), capture_output=True, check=True)
             assert json.loads(answer.stdout)["predictions"][0]["label"] == "setosa"
+
+
+FUZZ = """
+from pathlib import Path
+
+import pytest
+
+from .test_fuzz import test_the_service_behaves_as_its_openapi_document_says
+
+
+@pytest.fixture(scope="session")
+def model_dir():
+    return Path({model!r})
+"""
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -175,18 +191,15 @@ def test_every_protocol_does_what_the_document_says(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """The generated project's fuzzing, with every case that a schema defines."""
-    project = speaking
-    if layout != "array":
-        project = tmp_path / speaking.name
-        shutil.copytree(speaking, project, ignore=shutil.ignore_patterns(".venv", ".*_cache"))
-        shutil.rmtree(project / "model")
-        shutil.copytree(models[layout], project / "model")
+    """The engine's own fuzzing, of other models and with every case that a schema defines."""
+    project = tmp_path / speaking.name
+    shutil.copytree(speaking, project, ignore=shutil.ignore_patterns(".venv", ".*_cache"))
+    file = project / "engine" / "tests" / "test_fuzz_of_a_model.py"
+    file.write_text(FUZZ.format(model=str(models[layout])), encoding="utf-8")
     monkeypatch.setenv("FUZZ_EXAMPLES", "40")
     monkeypatch.setenv("AIP_HEALTH_ROUTE", "/v1/endpoints/1/deployedModels/2")
     monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1/deployedModels/2:predict")
-    chosen = "tests/engine/test_fuzz.py::test_the_service_does_what_its_document_says"
-    passed(run_in(project, "pytest", "-q", chosen))
+    passed(run_in(project, "pytest", "-q", "-n0", str(file)))
 
 
 # Platforms: each starts the image's command with what it sets.
@@ -275,22 +288,3 @@ def test_azure_ml(speaking: Path, environment: Path, image: dict[str, Any]) -> N
         )
         assert status == 200
         assert len(answer["predictions"]) == len(rows)
-
-
-@pytest.mark.parametrize("protocols", ["none", "open-inference", "all"])
-def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render, run_in: Run) -> None:
-    project = generate(protocols=protocols, deployment="none", ci="none")
-    texts = {
-        path.relative_to(project).as_posix(): path.read_text(encoding="utf-8")
-        for path in project.rglob("*")
-        if path.suffix in {".py", ".md", ".toml", ".yml"}
-    }
-    marks = {"none": "open.inference|/v2|triton|\\bkserve|mlflow|sagemaker|vertex|azure"}
-    marks["open-inference"] = "mlflow|sagemaker|vertex|azure"
-    for name, text in texts.items():
-        assert not re.findall(marks.get(protocols, "(?!)"), text, re.I), name
-    passed(run_in(project, "ruff", "check"))
-    passed(run_in(project, "mypy"))
-    passed(run_in(project, "pytest", "-q", "tests/test_predict.py", "tests/engine/test_openapi.py"))
-    if protocols != "none":
-        passed(run_in(project, "pytest", "-q", "tests/engine/test_open_inference.py"))

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from . import processes
 from .conftest import ROOT, Render
 
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -66,7 +66,7 @@ def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def run(*command: str | Path) -> None:
     """Fail with the output of a command that failed."""
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = processes.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
 
 
@@ -179,12 +179,16 @@ def supported_pythons(folder: Path) -> list[str]:
 def test_ci_and_hooks_use_only_tools_that_the_project_installs(render: Render) -> None:
     project = render()
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    installed = {re.match(r"[\w-]+", tool)[0] for tool in settings["dependency-groups"]["dev"]}
+    engine = tomllib.loads((project / "engine" / "pyproject.toml").read_text(encoding="utf-8"))
+    tools = settings["dependency-groups"]["dev"]
+    assert "serving-engine[test]" in tools
+    tools += engine["project"]["optional-dependencies"]["test"]
+    installed = {re.match(r"[\w-]+", tool)[0] for tool in tools}
     for name in (".github/workflows/ci.yml", ".gitlab-ci.yml", ".pre-commit-config.yaml"):
         text = (project / name).read_text(encoding="utf-8")
         used = re.findall(r"\buv run (?:--no-sync )?([\w-]+)(?: run -m ([\w-]+))?", text)
         assert used
-        assert {tool for tools in used for tool in tools if tool} - {"python"} <= installed, name
+        assert {tool for words in used for tool in words if tool} - {"python"} <= installed, name
 
 
 @pytest.mark.parametrize("path", HOOKS, ids=["ours", "generated"])

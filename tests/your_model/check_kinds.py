@@ -20,11 +20,11 @@ import pandas as pd
 import pytest
 import uvicorn
 from iris_service.app import create_app
-from iris_service.artifact.manifest import Manifest, read_manifest
-from iris_service.artifact.runtimes import skops_files
-from iris_service.packaging.package import package
-from iris_service.schema.answers import agree
 from iris_service.settings import Settings
+from serving_engine import Manifest, predictions_agree, read_manifest
+from serving_engine.build_model.build import package
+from serving_engine.build_model.read_estimator import Trust
+from serving_engine.runtimes.scikit_learn import skops_io
 
 from .kinds import KINDS
 
@@ -63,7 +63,7 @@ class Served:
         predictions = self.ask(instances).json()["predictions"]
         assert len(predictions) == len(numbers)
         for number, prediction in zip(numbers, predictions, strict=True):
-            assert agree(self.own[number], prediction, 1e-9, 1e-9), (number, prediction)
+            assert predictions_agree(self.own[number], prediction, 1e-9, 1e-9), (number, prediction)
 
 
 def one_by_one(examples: Any) -> list[Any]:
@@ -141,11 +141,9 @@ def served(
         source = folder / "rows.csv"
         width = examples.shape[1]
         pd.DataFrame(examples, columns=[f"x{n}" for n in range(width)]).to_csv(source, index=False)
-    types = skops_files.untrusted_types(skops_files.dumps(estimator))
+    trust = Trust(skops_io.untrusted_types(skops_io.dumps(estimator)), Settings.transformers)
     directory = folder / "model"
-    package(
-        folder / "model.joblib", source, directory, name="kind", version="1", trusted_types=types
-    )
+    package(folder / "model.joblib", source, directory, name="kind", version="1", trust=trust)
     with running(directory) as url:
         found = Served(estimator, examples, read_manifest(directory), url)
         yield found
@@ -177,7 +175,7 @@ def test_concurrent_mixed_requests_get_their_own_answers(served: Served) -> None
 def test_the_recorded_examples_are_valid_and_reproduce(served: Served) -> None:
     for example in served.manifest.examples:
         (found,) = served.ask([example.input]).json()["predictions"]
-        assert agree(example.output, found, 1e-6, 1e-9)
+        assert predictions_agree(example.output, found, 1e-6, 1e-9)
 
 
 def test_every_column_takes_what_its_schema_says_and_nothing_else(served: Served) -> None:

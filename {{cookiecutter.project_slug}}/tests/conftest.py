@@ -1,98 +1,81 @@
-"""What every test may ask for. They adapt to the model in `model/`.
+"""What every test may ask for.
 
-The service is imported where it is needed: the process that hands the tests out does not need it.
+The tests take what they send and expect from the manifest in `model/`, whatever model that is of.
 """
 
-import gc
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+from urllib.parse import quote
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from serving_engine import LoadedModel, Manifest, load_model, read_manifest
 
-from .engine.children import OWNER
+from {{ cookiecutter.__package_name }}.app import create_app
+from {{ cookiecutter.__package_name }}.settings import Settings
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from fastapi.testclient import TestClient
-
-    from {{ cookiecutter.__package_name }}.artifact.load import LoadedModel
-    from {{ cookiecutter.__package_name }}.artifact.manifest import Manifest
-    from {{ cookiecutter.__package_name }}.settings import Settings
-
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell without job control starts background jobs like that, and they hand it on.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-PROJECT = Path(__file__).parent.parent
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the process that the tests belong to, for those that it hands them out to as well."""
-    if not hasattr(config, "workerinput"):  # which only they have
-        os.environ[OWNER] = str(os.getpid())
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """More than there are processors, as some tests wait; not many, as each imports everything."""
-    return min(6, (os.cpu_count() or 2) * 3 // 2)
-
-
-def pytest_collection_finish() -> None:
-    """Collections need not walk what was imported: they would take a tenth of a second each."""
-    gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith("SERVING_") or name in {"PORT", "WEB_CONCURRENCY"}:
-            monkeypatch.delenv(name)
+PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The service's model; where none was fetched yet, one that is fitted on the spot."""
-    own = PROJECT / "model"
-    if (own / "manifest.json").exists():
-        return own
-    from .engine.models import package_iris
-
-    return package_iris(tmp_path_factory.mktemp("iris") / "model")
+def settings() -> Iterator[Settings]:
+    """The defaults of `settings.py`, whatever is set where the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("SERVING_", "AIP_")) or name in {"PORT", "WEB_CONCURRENCY"}:
+                patch.delenv(name)
+        defaults = Settings()
+        yield defaults.model_copy(update={"model_dir": PROJECT / defaults.model_dir})
 
 
 @pytest.fixture(scope="session")
-def loaded(model_dir: Path) -> "LoadedModel":
-    from {{ cookiecutter.__package_name }}.artifact.load import load_model
-
-    return load_model(model_dir, max_bytes=2**31)
-
-
-@pytest.fixture
-def manifest(loaded: "LoadedModel") -> "Manifest":
-    return loaded.manifest
+def manifest(settings: Settings) -> Manifest:
+    """What is recorded about the model."""
+    if not (settings.model_dir / "manifest.json").exists():
+        fetch = "uv run {{ cookiecutter.project_slug }} model fetch URL"
+        pytest.skip(f"no model in {settings.model_dir}: `{fetch}` fetches one")
+    return read_manifest(settings.model_dir)
 
 
-@pytest.fixture
-def settings(model_dir: Path) -> "Settings":
-    from {{ cookiecutter.__package_name }}.settings import Settings
-
-    return Settings(model_dir=model_dir)
+@pytest.fixture(scope="session")
+def loaded(settings: Settings, manifest: Manifest) -> LoadedModel:
+    return load_model(settings)
 
 
 @pytest.fixture
-def app(settings: "Settings", loaded: "LoadedModel") -> "FastAPI":
-    from {{ cookiecutter.__package_name }}.app import create_app
-
+def app(settings: Settings, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    # Vertex AI names its routes itself; there are none where the service does not speak with it.
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/vertex/health")
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/vertex/predict")
     return create_app(settings, loaded)
 
 
 @pytest.fixture
-def client(app: "FastAPI") -> Iterator["TestClient"]:
-    """A client of the running application: the lifespan is entered."""
-    from fastapi.testclient import TestClient
-
+def client(app: FastAPI) -> Iterator[TestClient]:
+    """A client of the running application: `with` enters the lifespan."""
     with TestClient(app) as client:
         yield client
+
+
+@pytest.fixture
+def bodies(app: FastAPI, client: TestClient, manifest: Manifest) -> dict[str, Any]:
+    """For each route that predicts, by path: a body that asks for the first golden example."""
+    row = manifest.examples[0].input
+    routes = app.openapi()["paths"]
+    bodies: dict[str, Any] = {"/predict": {"instances": [row]}}
+    if "/invocations" in routes:
+        bodies["/invocations"] = {"dataframe_records": [row]}
+    if "/vertex/predict" in routes:
+        bodies["/vertex/predict"] = {"instances": [row]}
+    if "/v2/models/{model}/infer" in routes:
+        model = f"/v2/models/{quote(manifest.name)}"
+        tensors = client.get(model).json()["inputs"]
+        for tensor in tensors:
+            tensor["shape"][0] = 1
+            matrix = len(tensor["shape"]) > 1  # of all columns; else a tensor is one column
+            tensor["data"] = manifest.example_rows[0] if matrix else [row[tensor["name"]]]
+        bodies[f"{model}/infer"] = {"inputs": tensors}
+    return bodies

@@ -1,0 +1,28 @@
+"""The contract between the HTTP connection and the web application, beyond ASGI itself."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+RawResponse = tuple[int, list[Header], bytes]
+"""Status, headers and body of a response that no application sends."""
+
+CANCEL_ON_DISCONNECT = "serving.cancel_on_disconnect"
+"""True in the scope of a request whose task is cancelled when its client disconnects. In ASGI, the
+application would have to wait for the disconnect beside its work."""
+
+CLIENT_DISCONNECTED = "the client disconnected"
+"""Message of a cancellation for that reason. Any other cancellation means that the drain timeout is
+over, and the response is 503."""
+
+CLIENT_CLOSED_REQUEST = 499
+"""Status in logs and metrics of a request whose client disconnected, as in nginx."""
+
+
+class ResponseTruncated(Exception):
+    """Makes the server close a connection whose response has begun; the log has the reason."""

@@ -1,0 +1,1 @@
+"""Builds a model directory from a fitted estimator: the command `model package`."""

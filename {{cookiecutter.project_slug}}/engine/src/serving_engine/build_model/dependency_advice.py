@@ -1,0 +1,73 @@
+"""Finds the dependencies that a project lacks to serve a model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from ..runtimes.scikit_learn.versions import ALWAYS, LIBRARIES, distribution_of
+
+ENGINE = "serving-engine"
+
+
+def installed_releases(packages: Sequence[str]) -> dict[str, str]:
+    """The installed release of each package, by its import name."""
+    distributions = {name: distribution_of(name) for name in packages}
+    return {name: version(found) for name, found in distributions.items() if found}
+
+
+def needed_libraries(trusted_types: Sequence[str], layout: str) -> list[str]:
+    """The packages of `LIBRARIES` that a model needs."""
+    packages = {name.partition(".")[0] for name in trusted_types}
+    if layout == "frame":
+        packages.add("pandas")
+    return [name for name in LIBRARIES if name in packages]
+
+
+def missing_dependencies(built_with: Mapping[str, str], package: str) -> list[str]:
+    """The commands that add the dependencies which a model needs and the project lacks.
+
+    built_with: of the manifest. package: the owner's; its distribution must require the libraries.
+    """
+    of_project = _requirements(package)
+    if of_project is None:
+        return []
+    extras = of_project[ENGINE].extras if ENGINE in of_project else set()
+    of_engine = _requirements(ENGINE, extras) or {}
+    required = {**of_engine, **of_project}
+    commands = []
+    major, minor, *_ = map(int, built_with["scikit-learn"].split("."))
+    allowed = [
+        requirements["scikit-learn"].specifier
+        for requirements in (of_engine, of_project)
+        if "scikit-learn" in requirements
+    ]
+    later = f"{major}.{minor + 1}.0"
+    if not _in_all(built_with["scikit-learn"], allowed) or _in_all(later, allowed):
+        commands.append(f"uv add 'scikit-learn~={major}.{minor}.0'")
+    for name in built_with.keys() - set(ALWAYS):
+        distribution = distribution_of(name) or name
+        if distribution not in required:
+            above = int(built_with[name].partition(".")[0]) + 1
+            commands.append(f"uv add '{distribution}>={built_with[name]},<{above}'")
+    return sorted(commands)
+
+
+def _in_all(release: str, specifiers: Sequence[SpecifierSet]) -> bool:
+    return all(release in specifier for specifier in specifiers)
+
+
+def _requirements(distribution: str, extras: Iterable[str] = ()) -> dict[str, Requirement] | None:
+    """The requirements of a distribution with these extras, by name; None if not installed."""
+    try:
+        lines = requires(distribution) or []
+    except PackageNotFoundError:
+        return None
+    requirements = map(Requirement, lines)
+    return {each.name: each for each in requirements if _applies(each, ["", *extras])}
+
+
+def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)

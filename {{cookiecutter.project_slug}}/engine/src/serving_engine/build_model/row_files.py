@@ -1,0 +1,117 @@
+"""Reads rows from CSV, JSON, JSON Lines and Parquet files."""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..errors import UsageError
+from ..schema.signature import Column, DType
+from ..schema.text_cells import BOOLEANS, MISSING, parse_cell, parse_number
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path, columns: Sequence[Column] = ()) -> list[Row]:
+    """Read every row of a file, by column name; `-` reads JSON Lines from standard input.
+
+    columns: the known columns. A CSV file has text only: a column that is not known has floats or
+    booleans if every field is one, else strings. NaN becomes None.
+    Raises UsageError if the file is missing, has an unsupported suffix, or is not valid.
+    """
+    suffix = ".jsonl" if str(path) == "-" else path.suffix.lower()
+    if suffix == ".parquet":
+        return _read_parquet(path)
+    reader = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_lines}.get(suffix)
+    if reader is None:
+        raise UsageError(f"{path} has an unsupported suffix. Use .csv, .json, .jsonl or .parquet.")
+    try:
+        with (
+            nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8-sig") as file
+        ):
+            rows = reader(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}.") from None
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"{path} is not valid {suffix[1:].upper()}: {error}.") from None
+    check_rows(rows, str(path))
+    return _parse_cells(rows, columns) if suffix == ".csv" else rows
+
+
+def read_inline(text: str) -> list[Row]:
+    """Read rows from JSON text. Raises UsageError if it is not valid, or holds no rows."""
+    try:
+        rows = _json_rows(json.loads(text))
+    except ValueError as error:
+        raise UsageError(f"the rows are not valid JSON: {error}.") from None
+    check_rows(rows, "the text")
+    return rows
+
+
+def check_rows(rows: Sequence[object], source: str) -> None:
+    """Raise UsageError unless there are rows, all of them by column name."""
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{source} holds no rows of named columns.")
+
+
+def _parse_cells(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+    """The rows of a table of text, with cells of the columns' types."""
+    known = {column.name: column for column in columns}
+    for name in filter(None, rows[0]):  # None is the name of the surplus fields of a long row
+        texts = [row.get(name) or "" for row in rows]
+        column = known.get(name) or Column(name="column", dtype=_guess_dtype(texts), nullable=True)
+        for row, text in zip(rows, texts, strict=True):
+            if name in row:
+                row[name] = parse_cell(text, column)
+    return rows
+
+
+def _guess_dtype(texts: Iterable[str]) -> DType:
+    values = {text for text in texts if text not in MISSING}
+    if values and values <= BOOLEANS.keys():
+        return "bool"
+    return "string" if any(parse_number(text) is None for text in values) else "float64"
+
+
+def _read_csv(file: TextIO) -> list[Row]:
+    return list(csv.DictReader(file))
+
+
+def _read_json(file: TextIO) -> list[Row]:
+    return _json_rows(json.load(file))
+
+
+def _read_lines(file: Iterable[str]) -> list[Row]:
+    return _json_rows([json.loads(line) for line in file if line.strip()])
+
+
+def _json_rows(document: Any) -> list[Row]:
+    """The rows of a JSON document: a list of rows, one row, or the body of a request."""
+    if isinstance(document, dict):
+        document = document.get("instances", [document])
+    rows = document if isinstance(document, list) else []
+    return [
+        {name: _nan_to_none(value) for name, value in row.items()} if isinstance(row, dict) else row
+        for row in rows
+    ]
+
+
+def _nan_to_none(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    try:
+        import pyarrow.parquet  # noqa: PLC0415 - part of an extra
+    except ImportError:
+        raise UsageError("Parquet needs pyarrow: `uv sync --extra package`.") from None
+    try:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    check_rows(rows, str(path))
+    return _json_rows(rows)

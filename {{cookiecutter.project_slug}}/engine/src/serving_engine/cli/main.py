@@ -1,0 +1,178 @@
+"""The command line: serve · check · predict · model, whose commands are in model_commands.py.
+
+Each command makes its slow imports itself: `--help` prints at once, and the limits on threads are
+set before NumPy is imported.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ..blas_threads import limit_threads_of_imports
+from ..distribution import describe_distribution
+from ..errors import ServiceExit, UsageError
+from ..service import Service
+from ..settings import PREFIX, ServingSettings, load_settings
+from .model_commands import add_model_commands, add_model_dir
+
+logger = logging.getLogger("cli")
+
+
+def run_command_line(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command of a service and exit: 0 done, 1 crash loop, 2 wrong usage, 3 start-up failed.
+
+    service: the owner's code. arguments: of the command line; by default those of the process.
+    """
+    limit_threads_of_imports()
+    try:
+        options = build_parser(service).parse_args(arguments)
+        options.run(service, options)
+    except ServiceExit as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader closed standard output. Python would raise the error again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def build_parser(service: Service) -> argparse.ArgumentParser:
+    """The parser of every command."""
+    about = describe_distribution(service.package)
+    parser = argparse.ArgumentParser(prog=about.name, description=about.summary)
+    parser.add_argument("--version", action="version", version=f"{about.name} {about.version}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve the model over HTTP",
+        description="Load the model, verify it, and serve it until SIGTERM or Ctrl-C.",
+        epilog=settings_help(service.import_settings()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--host", help="address to listen on (SERVING_HOST)")
+    serve.add_argument("--port", help="port to listen on (SERVING_PORT)")
+    serve.add_argument("--workers", help="processes that serve (SERVING_WORKERS)")
+    serve.add_argument(
+        "--watch",
+        action="store_true",
+        default=None,
+        help="reload the model when its manifest changes (SERVING_WATCH)",
+    )
+    add_model_dir(serve)
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser(
+        "check",
+        help="load and verify the model without serving it",
+        description="Do everything that serve does before it listens, measure the model, repeat "
+        "the probes for threads and batches that its manifest records, then exit: 0 if the model "
+        "may be served.",
+    )
+    add_model_dir(check)
+    check.set_defaults(run=_check)
+
+    predict = commands.add_parser(
+        "predict",
+        help="predict the rows of a file",
+        description="Read rows from FILE (.csv, .json, .jsonl or .parquet; - reads JSON Lines from "
+        "standard input) and print one prediction per row as JSON Lines.",
+    )
+    predict.add_argument("file", type=Path, metavar="FILE")
+    add_model_dir(predict)
+    predict.set_defaults(run=_predict)
+
+    model = commands.add_parser("model", help="fetch, package, restore or show a model")
+    add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))
+    return parser
+
+
+def settings_help(kind: type[ServingSettings]) -> str:
+    """The help text of every setting, with its default."""
+    lines = ["environment variables:"]
+    for name, field in kind.model_fields.items():
+        lines.append(f"  {PREFIX}{name.upper()} (default: {field.default})")
+        lines.extend(f"      {line.strip()}" for line in (field.description or "").splitlines())
+    return "\n".join(lines)
+
+
+def _serve(service: Service, options: argparse.Namespace) -> None:
+    from ..telemetry.logs import configure_logs
+
+    settings = load_settings(
+        service.import_settings(),
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        watch=options.watch,
+        model_dir=options.model_dir,
+    )
+    configure_logs(settings.log_format, settings.log_level)
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        # No request is in progress and no file is half-written: the process may end at once.
+        signal.signal(sig, lambda *_: os._exit(0))
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is no model to reload yet
+    try:
+        if settings.workers > 1:
+            _serve_with_workers(service, settings)
+        else:
+            from ..heap import disable_gc
+            from ..process.server import serve
+
+            disable_gc()
+            serve(service.import_create_app()(settings), settings)
+    except ServiceExit as error:
+        logger.critical(str(error))
+        sys.exit(error.exit_code)
+
+
+def _serve_with_workers(service: Service, settings: ServingSettings) -> None:
+    if sys.platform != "linux":
+        raise UsageError(
+            f"SERVING_WORKERS={settings.workers} is unsupported on this system: several workers "
+            "need Linux. Set SERVING_WORKERS=1."
+        )
+    from ..process.supervisor import supervise
+
+    supervise(service, settings)
+
+
+def _check(service: Service, options: argparse.Namespace) -> None:
+    from ..runtimes.load import read_model
+
+    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    manifest, data = read_model(settings.model_dir, settings.max_model_bytes)
+    # This import takes seconds: errors of `read_model` do not wait for it.
+    from ..build_model.report import build_and_measure, report_lines
+
+    loaded, memory = build_and_measure(manifest, data, settings.transformers)
+    app = service.import_create_app()(settings, loaded)
+
+    async def start_once() -> None:
+        async with app.router.lifespan_context(app):
+            pass
+
+    asyncio.run(start_once())
+    lines = list(report_lines(loaded, memory, settings.max_batch_rows))
+    print(f"ok: {manifest.name} {manifest.version} in {settings.model_dir} may be served")
+    print(*lines, sep="\n")
+
+
+def _predict(service: Service, options: argparse.Namespace) -> None:
+    from ..runtimes.load import load_model
+    from .predict_file import predict_file
+
+    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    model = load_model(settings)
+    for prediction in predict_file(options.file, model, settings.max_batch_rows):
+        print(json.dumps(prediction, ensure_ascii=False))

@@ -1,0 +1,189 @@
+"""The commands about the model: fetch · package · restore · show."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ServiceExit
+from ..service import Service
+from ..settings import load_settings
+
+
+def add_model_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option that every command for a model has."""
+    parser.add_argument(
+        "--model-dir", type=Path, metavar="DIR", help="the model directory (SERVING_MODEL_DIR)"
+    )
+
+
+def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands of `model`."""
+    fetch = commands.add_parser(
+        "fetch",
+        help="download a model",
+        description="Download a manifest.json and the artifact in the same directory, verify "
+        "both, and write them into the model directory.",
+    )
+    fetch.add_argument("source", metavar="URL", help="https URL or path of a manifest.json")
+    fetch.add_argument("--sha256", metavar="HEX", help="expected SHA-256 of the manifest")
+    fetch.set_defaults(run=_fetch)
+
+    package = commands.add_parser(
+        "package",
+        help="make a model directory from a fitted estimator",
+        description="Read a fitted estimator and example rows; infer the signature, record golden "
+        "examples, and write a model directory that `serve` accepts. `model restore` brings back "
+        "the old model.",
+    )
+    _add_package_options(package)
+    package.set_defaults(run=_package)
+
+    restore = commands.add_parser(
+        "restore",
+        help="bring back the model that the last `model package` replaced",
+        description="Swap the model with the one that it replaced; a second call undoes it.",
+    )
+    restore.set_defaults(run=_restore)
+
+    show = commands.add_parser("show", help="print the manifest of the model")
+    show.add_argument(
+        "--example", action="store_true", help="print a body for POST /predict instead"
+    )
+    show.set_defaults(run=_show)
+    for command in (fetch, package, restore, show):
+        add_model_dir(command)
+
+
+def _add_package_options(package: argparse.ArgumentParser) -> None:
+    package.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl or .skops file")
+    package.add_argument(
+        "--examples",
+        required=True,
+        metavar="ROWS",
+        help="rows of training data: a .csv, .json, .jsonl or .parquet file, a pickled DataFrame, "
+        "or JSON: '[{...}]'",
+    )
+    package.add_argument("--name", help="name of the model (default: the file's name)")
+    package.add_argument("--version", default="1", help="version of the model (default: 1)")
+    package.add_argument("--description", default="", help="what the model predicts, in one line")
+    package.add_argument("--license", default="", help="license of the model")
+    package.add_argument(
+        "--columns",
+        type=_names,
+        metavar="A,B",
+        help="columns of the examples that the model takes, in its order (default: the columns "
+        "that it was fitted on, else all)",
+    )
+    package.add_argument(
+        "--outputs", type=_names, metavar="A,B", help="names of the outputs, if it has several"
+    )
+    package.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="a type that you reviewed and trust",
+    )
+    package.add_argument(
+        "--compare",
+        action="store_true",
+        help="report how the predictions differ from those of the current model",
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _fetch(service: Service, options: argparse.Namespace) -> None:
+    from ..model_files.download import FetchError, fetch_model
+
+    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    try:
+        path = fetch_model(options.source, settings.model_dir, sha256=options.sha256)
+    except FetchError as error:
+        raise ServiceExit(str(error)) from None
+    print(f"fetched {path}")
+
+
+def _package(service: Service, options: argparse.Namespace) -> None:
+    from ..build_model.build import package
+    from ..build_model.dependency_advice import missing_dependencies
+    from ..build_model.read_estimator import Trust
+    from ..build_model.report import signature_table
+    from ..model_files.manifest import read_manifest
+
+    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    checked: list[str] = []
+    path = package(
+        options.file,
+        options.examples,
+        settings.model_dir,
+        name=options.name or options.file.stem,
+        version=options.version,
+        description=options.description,
+        license=options.license,
+        trust=Trust(options.trust, settings.transformers, _review),
+        chosen=options.columns,
+        outputs=options.outputs,
+        compare=options.compare,
+        progress=_progress,
+        check=lambda staging: checked.append(
+            _check_in_new_process(service, staging, settings.model_dir)
+        ),
+    )
+    manifest = read_manifest(settings.model_dir)
+    print(f"packaged {path}")
+    print(*signature_table(manifest.signature), sep="\n")
+    print(*checked, sep="\n")
+    for command in missing_dependencies(manifest.built_with, service.package):
+        print(f"pyproject.toml lacks a dependency of this model. Add it: {command}")
+
+
+def _check_in_new_process(service: Service, staging: Path, directory: Path) -> str:
+    """Run `check` in a new process, which imports only what `serve` imports; return its output."""
+    from ..build_model.read_estimator import NotPackaged
+
+    _progress("checking the new model in a new process")
+    command = [sys.executable, "-m", service.package, "check", "--model-dir", str(staging)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if ended.returncode:
+        last = (ended.stderr.splitlines() or ["it printed no error"])[-1].removeprefix("error: ")
+        raise NotPackaged(f"`check` failed: {last}")
+    return ended.stdout.replace(str(staging), str(directory)).rstrip()
+
+
+def _review(types: Sequence[str]) -> bool:
+    """Ask on the terminal whether to trust types; without a terminal, the answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print("The model holds types that skops does not trust by itself:", *types, sep="\n  ")
+    return input("Trust these types in this model? [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _progress(text: str) -> None:
+    print(f"- {text}", file=sys.stderr, flush=True)
+
+
+def _restore(service: Service, options: argparse.Namespace) -> None:
+    from ..build_model.publish import restore
+    from ..model_files.manifest import read_manifest
+
+    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    restore(settings.model_dir, settings.transformers)
+    manifest = read_manifest(settings.model_dir)
+    print(f"restored {manifest.name} {manifest.version} in {settings.model_dir}")
+
+
+def _show(service: Service, options: argparse.Namespace) -> None:
+    from ..model_files.manifest import read_manifest
+
+    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    manifest = read_manifest(settings.model_dir)
+    if options.example:
+        print(json.dumps({"instances": [manifest.examples[0].input]}, ensure_ascii=False))
+    else:
+        print(manifest.model_dump_json(indent=2, exclude={"examples"}, exclude_none=True))

@@ -1,0 +1,85 @@
+"""The head of a request: its checks, its ASGI scope; and the final response on a connection."""
+
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from ..asgi import Header, RawResponse, Scope
+from ..errors import HeadersTooLarge, MalformedRequest, RequestError, URITooLong
+from .limits import ConnectionLimits
+
+FormatError = Callable[[RequestError, str], RawResponse]
+"""Formats an error in the protocol of a path."""
+
+
+def check_head(
+    url: bytes, fields: Sequence[Header], version: str, limits: ConnectionLimits
+) -> None:
+    """Check the complete head of a request.
+
+    fields: names in lower case. version: of HTTP. Raises URITooLong, HeadersTooLarge or
+    MalformedRequest.
+    """
+    size = len(url)
+    hosts = 0
+    for name, value in fields:
+        size += len(name) + len(value)
+        if name == b"host":
+            hosts += 1
+    too_large = size > limits.header_bytes or len(fields) > limits.header_fields
+    if too_large or len(url) > limits.url_bytes:
+        raise too_large_head(url, fields, limits)
+    if hosts > 1 or (not hosts and version == "1.1"):  # RFC 9112, section 3.2
+        raise MalformedRequest("The request must have one Host header.")
+
+
+def too_large_head(url: bytes, fields: Sequence[Header], limits: ConnectionLimits) -> RequestError:
+    """The error for a head that exceeds a limit: that of the URL, or else that of the headers."""
+    if not fields or len(url) > limits.url_bytes:
+        return URITooLong(f"The URL is longer than {limits.url_bytes} bytes.")
+    return HeadersTooLarge(
+        f"The headers have more than {limits.header_fields} fields or {limits.header_bytes} bytes."
+    )
+
+
+def fill_scope(scope: Scope, method: bytes, url: bytes, version: str) -> None:
+    """Fill the ASGI scope from the request line.
+
+    scope: has `root_path`. Raises ValueError or HttpParserInvalidURLError for an invalid URL.
+    """
+    parsed = httptools.parse_url(url)
+    path = parsed.path.decode("ascii")
+    scope["method"] = method.decode("ascii")
+    scope["http_version"] = version
+    scope["path"] = scope["root_path"] + (unquote(path) if "%" in path else path)
+    scope["raw_path"] = scope["root_path"].encode("ascii") + parsed.path
+    scope["query_string"] = parsed.query or b""
+
+
+def without_upgrade(method: bytes, url: bytes, fields: Sequence[Header]) -> bytes:
+    """The head of a request without its offer of an upgrade (RFC 9110, section 7.8)."""
+    lines = [method, b" ", url, b" HTTP/1.1\r\n"]
+    for name, value in fields:
+        if name not in {b"connection", b"upgrade"}:
+            lines += (name, b": ", value, b"\r\n")
+    return b"".join([*lines, b"\r\n"])
+
+
+def requested_path(url: bytes) -> str:
+    """Return the path of a URL that may be invalid or incomplete."""
+    return unquote(url.partition(b"?")[0].decode("latin-1"))
+
+
+def final_response(response: RawResponse, fields: Sequence[Header]) -> bytes:
+    """Return the bytes of the last response on a connection.
+
+    fields: headers that every response has.
+    """
+    status, headers, body = response
+    lines = [STATUS_LINE[status]]
+    for name, value in (*fields, *headers):
+        if name != b"connection":
+            lines += (name, b": ", value, b"\r\n")
+    return b"".join([*lines, b"connection: close\r\n\r\n", body])

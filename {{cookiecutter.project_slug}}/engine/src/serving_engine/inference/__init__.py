@@ -1,0 +1,1 @@
+"""The model as handlers know it: batching, admission, deadlines, prediction threads."""

@@ -1,0 +1,223 @@
+"""Natural batching: requests that wait while the model is busy share its next call.
+
+There is no timer. Requests that arrive in one turn of the event loop are predicted in the next; the
+busier the model, the larger the batches, up to a number of rows. The queue is bounded: when it is
+full, a request is rejected at once instead of served late. All state belongs to the event loop; a
+thread only sees its batch. A model that takes less time than handing a batch to a thread and back
+is called in the event loop itself.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull
+from ..runtimes.base import Predict
+from ..schema.predictions import Outputs
+from ..schema.request_parser import Rows, Values, joined
+from ..telemetry.metrics import Metrics
+from .prediction_threads import PredictionThreads
+
+Outcome = Outputs | Exception
+
+NOT_FINITE = "The model's output for this input is not a finite number."
+TOO_SLOW = 10
+SLOW_CALLS = 3
+"""After 3 consecutive calls that each took over 10 times `inline_seconds`, inline prediction is
+switched off. One slow call alone may only have waited for a processor."""
+PIECE = 16
+"""A large request is predicted in pieces of 16 full batches. With smaller pieces, a forest takes
+three times as long as in one call; in one call, memory has no bound."""
+
+logger = logging.getLogger("model")
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """The limits of a batch and of the queue.
+
+    batch_rows: most rows in one call; a larger request has a batch of its own.
+    queued_rows, queued_requests: most rows and requests that wait for a thread.
+    split: whether a larger request is predicted in pieces; false where predictions depend on the
+    other rows.
+    """
+
+    batch_rows: int
+    queued_rows: int
+    queued_requests: int
+    split: bool = True
+
+
+class Job:
+    """One request: its rows, the future that its caller awaits, its times on the loop's clock."""
+
+    __slots__ = ("arrived", "deadline", "outputs", "rows")
+
+    def __init__(
+        self, rows: Rows, outputs: "asyncio.Future[Outputs]", arrived: float, deadline: float
+    ) -> None:
+        self.rows = rows
+        self.outputs = outputs
+        self.arrived = arrived
+        self.deadline = deadline
+
+
+class Batcher:
+    """Predicts the rows of many callers in few threads; every caller gets its own outputs."""
+
+    def __init__(
+        self, predict: Predict, threads: PredictionThreads, limits: QueueLimits, metrics: Metrics
+    ) -> None:
+        self._predict = predict
+        self._threads = threads
+        self._free = threads.count
+        self._limits = limits
+        self._metrics = metrics
+        self._queue: deque[Job] = deque()
+        self._queued_rows = 0
+        self._dispatching = False
+        self._slow_calls = 0
+        self.inline_seconds = 0.0
+        """A call that takes at most this long may run in the event loop; 0: all run in threads."""
+
+    async def predict(self, rows: Rows, timeout: float) -> Outputs:
+        """Predict the rows of one request.
+
+        timeout: seconds for waiting and computing.
+        Raises QueueFull, DeadlineExceeded, or the model's exception for these rows.
+        """
+        loop = asyncio.get_running_loop()
+        self._admit(len(rows))
+        now = loop.time()
+        job = Job(rows, loop.create_future(), now, now + timeout)
+        self._queue.append(job)
+        self._queued_rows += len(rows)
+        self._metrics.queued_rows = self._queued_rows
+        if self._free and not self._dispatching:
+            self._dispatching = True
+            loop.call_soon(self._dispatch, loop)
+        timer = None if self.inline_seconds else loop.call_at(job.deadline, self._expire, job)
+        try:
+            return await job.outputs
+        except asyncio.CancelledError:
+            self._metrics.cancelled += 1
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _admit(self, rows: int) -> None:
+        waiting = self._queued_rows
+        # A request larger than the whole queue is still served by an idle service.
+        too_many_rows = waiting and waiting + rows > self._limits.queued_rows
+        if too_many_rows or len(self._queue) >= self._limits.queued_requests:
+            self._metrics.refused("queue-full")
+            # Jittered, so that callers rejected together do not retry together.
+            seconds = random.randint(1, 3)  # noqa: S311
+            raise QueueFull("Too many requests are waiting.", headers={"Retry-After": str(seconds)})
+
+    def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the next batch in every free thread, or predict it in the event loop."""
+        self._dispatching = False
+        while self._free and self._queue:
+            batch = self._next_batch(loop.time())
+            if not batch:
+                continue
+            rows = sum(len(job.rows) for job in batch)
+            if self.inline_seconds and rows <= self._limits.batch_rows:
+                self._run_inline(batch, rows)
+            else:
+                self._free -= 1
+                self._threads.run(self._run_batch, batch, loop, self._on_thread_done)
+        self._metrics.queued_rows = self._queued_rows
+
+    def _run_inline(self, batch: list[Job], rows: int) -> None:
+        outcomes, seconds = self._run_batch(batch)
+        self._slow_calls = self._slow_calls + 1 if seconds > TOO_SLOW * self.inline_seconds else 0
+        if self._slow_calls == SLOW_CALLS:
+            logger.warning("a call took %.1f ms: calls go to a thread from now on", seconds * 1000)
+            self.inline_seconds = 0.0
+        self._resolve(batch, rows, outcomes, seconds)
+
+    def _next_batch(self, now: float) -> list[Job]:
+        """Take requests from the queue until the batch is full; skip cancelled and expired ones."""
+        batch: list[Job] = []
+        rows = 0
+        observe_wait = self._metrics.queue_seconds.observe
+        while self._queue:
+            job = self._queue[0]
+            if batch and rows + len(job.rows) > self._limits.batch_rows:
+                break
+            self._queue.popleft()
+            self._queued_rows -= len(job.rows)
+            if job.outputs.done():
+                continue
+            if job.deadline <= now:
+                self._expire(job)
+                continue
+            batch.append(job)
+            rows += len(job.rows)
+            observe_wait(now - job.arrived)
+        return batch
+
+    def _run_batch(self, batch: list[Job]) -> tuple[list[Outcome], float]:
+        """Return the outcomes and the seconds that they took. Runs in any thread: uses no state."""
+        started = time.perf_counter()
+        return self._outcomes_of(batch), time.perf_counter() - started
+
+    def _outcomes_of(self, batch: list[Job]) -> list[Outcome]:
+        """Predict a batch; halve one that fails, until only the request that fails it is left."""
+        rows = joined([job.rows for job in batch])
+        try:
+            outputs = self._call_model(rows)
+            if len(outputs) != len(rows):
+                raise ValueError(f"{len(outputs)} outputs for {len(rows)} rows")  # noqa: TRY301
+            if not outputs.finite:
+                raise NonFiniteOutput(NOT_FINITE)  # noqa: TRY301
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            middle = len(batch) // 2
+            return self._outcomes_of(batch[:middle]) + self._outcomes_of(batch[middle:])
+        parts: list[Outcome] = []
+        start = 0
+        for job in batch:
+            stop = start + len(job.rows)
+            parts.append(outputs.part(start, stop))
+            start = stop
+        return parts
+
+    def _call_model(self, rows: Values) -> Outputs:
+        most = PIECE * self._limits.batch_rows
+        if len(rows) <= most or not self._limits.split:
+            return self._predict(rows)
+        starts = range(0, len(rows), most)
+        return Outputs.joined([self._predict(rows[start : start + most]) for start in starts])
+
+    def _on_thread_done(self, batch: list[Job], result: tuple[list[Outcome], float]) -> None:
+        """Start the thread's next batch, then give the callers of this one their outputs."""
+        outcomes, seconds = result
+        self._free += 1
+        self._dispatch(asyncio.get_running_loop())
+        self._resolve(batch, sum(len(job.rows) for job in batch), outcomes, seconds)
+
+    def _resolve(
+        self, batch: list[Job], rows: int, outcomes: list[Outcome], seconds: float
+    ) -> None:
+        self._metrics.predict_seconds.observe(seconds)
+        self._metrics.batch_rows.observe(rows)
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if job.outputs.done():
+                continue
+            if isinstance(outcome, Exception):
+                job.outputs.set_exception(outcome)
+            else:
+                job.outputs.set_result(outcome)
+
+    def _expire(self, job: Job) -> None:
+        if not job.outputs.done():
+            self._metrics.expired += 1
+            job.outputs.set_exception(DeadlineExceeded("No prediction within the deadline."))

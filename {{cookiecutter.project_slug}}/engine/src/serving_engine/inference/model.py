@@ -1,0 +1,131 @@
+"""The model as handlers know it: batched, bounded, with a deadline for every request."""
+
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from itertools import cycle, islice
+from typing import Any, TypeVar
+
+from ..errors import PredictionFailed, RequestError
+from ..runtimes.base import LoadedModel
+from ..schema.predictions import Outputs, PredictionFormatter, Predictions
+from ..schema.request_parser import RequestParser, Rows
+from ..schema.signature import Signature
+from ..settings import ServingSettings
+from ..telemetry.metrics import Metrics
+from .batcher import Batcher, QueueLimits
+from .prediction_threads import PredictionThreads
+
+Adapter = TypeVar("Adapter")
+
+
+class Model:
+    """The value of `ModelDep` in a handler.
+
+    A handler that awaits `predict` gets batching, admission and deadlines with it. `close` ends
+    the prediction threads.
+    """
+
+    def __init__(self, loaded: LoadedModel, settings: ServingSettings, metrics: Metrics) -> None:
+        self.manifest = manifest = loaded.manifest
+        self.parser = RequestParser(manifest.signature, settings.max_rows)
+        self.max_rows = settings.max_rows
+        self._adapters: dict[object, Any] = {}
+        self._timeout = settings.request_timeout
+        self._format = PredictionFormatter(manifest.signature)
+        self._identity = {"name": manifest.name, "version": manifest.version}
+        self._batch_rows = settings.max_batch_rows if manifest.probes.row_independent else 1
+        self._inline_seconds = settings.inline_seconds
+        self._threads = PredictionThreads(settings.threads if manifest.probes.thread_safe else 1)
+        self._batcher = Batcher(
+            loaded.predict,
+            self._threads,
+            QueueLimits(
+                batch_rows=self._batch_rows,
+                queued_rows=settings.max_queued_rows,
+                queued_requests=settings.max_queued_requests,
+                split=manifest.probes.row_independent,
+            ),
+            metrics,
+        )
+        self._record_load = partial(
+            metrics.model_loaded, manifest.name, manifest.version, loaded.seconds
+        )
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The document of `GET /model`: the manifest without its examples."""
+        return self.manifest.model_dump(
+            mode="json", exclude={"examples", "schema_version"}, exclude_none=True
+        )
+
+    async def predict(self, rows: Rows) -> Predictions:
+        """Predict the rows of one request. Raises the errors of `outputs`."""
+        return Predictions(self._format(await self.outputs(rows)), self._identity)
+
+    async def outputs(self, rows: Rows) -> Outputs:
+        """Predict the rows of one request; return arrays, for protocols that send arrays.
+
+        Raises QueueFull; DeadlineExceeded; NonFiniteOutput; PredictionFailed, whose cause is the
+        model's exception.
+        """
+        timeout = min(rows.timeout or self._timeout, self._timeout)
+        try:
+            return await self._batcher.predict(rows, timeout)
+        except RequestError:
+            raise
+        except Exception as error:
+            raise PredictionFailed("The model failed on this input.") from error
+
+    def adapter(self, kind: Callable[[Signature, int], Adapter]) -> Adapter:
+        """Return a protocol's object for this signature and row limit; it is made once."""
+        if kind not in self._adapters:
+            self._adapters[kind] = kind(self.manifest.signature, self.max_rows)
+        adapter: Adapter = self._adapters[kind]
+        return adapter
+
+    async def warm_up(self) -> None:
+        """Predict the golden examples through the engine, so that the first request is not slow.
+
+        The time of a full batch is measured too: it decides whether calls run in the event loop.
+        Raises the errors of `predict`.
+        """
+        rows = self.manifest.example_rows
+        for row in rows:
+            await self.predict(Rows([row]))
+        if self._inline_seconds:
+            full = Rows(list(islice(cycle(rows), self._batch_rows)))
+            seconds = min([await self._time(full) for _ in range(3)])
+            if seconds <= self._inline_seconds:
+                self._batcher.inline_seconds = self._inline_seconds
+        self._record_load()
+
+    async def _time(self, rows: Rows) -> float:
+        started = time.perf_counter()
+        await self.predict(rows)
+        return time.perf_counter() - started
+
+    def retire(self) -> Callable[[], bool]:
+        """End the prediction threads when no request uses this model any more.
+
+        Returns a function that returns whether they have ended; until then they keep the model in
+        memory.
+        """
+        weakref.finalize(self, self._threads.end)
+        return self._threads.ended
+
+    def close(self) -> None:
+        """End the prediction threads after their queued work. Waits a second for each at most."""
+        self._threads.close()
+
+
+async def warm_model(loaded: LoadedModel, settings: ServingSettings, metrics: Metrics) -> Model:
+    """Return a model that is warmed up. Raises the errors of `Model.warm_up`."""
+    model = Model(loaded, settings, metrics)
+    try:
+        await model.warm_up()
+    except BaseException:
+        model.close()
+        raise
+    return model

@@ -1,0 +1,1 @@
+"""A model directory on disk: manifest, verified reading, download, archive checks."""

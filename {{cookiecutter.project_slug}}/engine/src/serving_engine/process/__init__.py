@@ -1,0 +1,1 @@
+"""Processes: start, ports, signals, graceful shutdown, reload, workers, shared memory."""

@@ -1,0 +1,86 @@
+"""The process that loads the model for all workers, and forks them from its clean copy.
+
+Workers share the loader's memory pages until one of them writes to a page. So everything is
+imported, loaded, trimmed and frozen before the first fork, and the loader itself serves nothing.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from socket import socket
+
+from ..errors import StartupError
+from ..heap import freeze_heap
+from ..model_files.manifest import read_manifest
+from ..runtimes.load import load_model
+from ..runtimes.registry import find_runtime
+from ..schema.compatibility import check_accepts_as_much
+from ..schema.signature import Signature
+from ..service import Service
+from ..settings import ServingSettings
+from .fork import fork_grandchild, other_threads
+from .loader_channel import LoaderChannel
+from .memory_report import anonymous_bytes
+from .scoreboard import Scoreboard, Slot, State
+from .server import import_event_loop
+from .worker import serve_as_worker
+
+FORK_RETRY_INTERVAL = 0.5
+
+logger = logging.getLogger("server")
+
+
+def load_and_fork(
+    service: Service,
+    settings: ServingSettings,
+    scoreboard: Scoreboard,
+    listeners: Sequence[socket],
+    *,
+    slot: Slot,
+    channel: LoaderChannel,
+    replaced: LoaderChannel | None,
+    supervisor: int,
+) -> None:
+    """Load the model, then fork workers as requested until the supervisor closes the pipe.
+
+    slot: the loader's own. replaced: the channel of the generation whose model this one replaces.
+    supervisor: its process id.
+    Raises ModelError if the model may not be served or may not replace the other; StartupError if
+    an import has started threads.
+    """
+    manifest = read_manifest(settings.model_dir)  # before the imports: its errors come at once
+    create_app = service.import_create_app()
+    find_runtime(manifest.artifact.format).import_libraries()
+    import_event_loop()
+    before = anonymous_bytes("self")
+    loaded = load_model(settings)
+    signature = loaded.manifest.signature
+    if replaced is not None:
+        served = Signature.model_validate(replaced.read_record()["signature"])
+        check_accepts_as_much(served, signature)
+    freeze_heap()
+    threads = other_threads()
+    if threads:
+        raise StartupError(
+            f"a library of the model has started threads ({', '.join(threads)}), which a fork does "
+            "not copy. Set SERVING_WORKERS=1."
+        )
+    channel.write_record(loaded.manifest)
+    slot.model_bytes = max(0, anonymous_bytes("self") - before)
+    slot.state = State.LOADED
+    for number, listener in channel.requests():
+
+        def run(number: int = number, listener: int = listener) -> None:
+            app = create_app(settings, loaded)
+            serve_as_worker(app, settings, scoreboard, number, listeners[listener])
+
+        def record_pid(pid: int, number: int = number) -> None:
+            scoreboard.slots[number].pid = pid
+
+        while True:
+            try:
+                fork_grandchild(run, supervisor, f"worker {listener}", record_pid)
+                break
+            except OSError as error:  # no memory, or too many processes: that may pass
+                logger.error("cannot fork worker %d: %s", listener, error.strerror)  # noqa: TRY400
+                time.sleep(FORK_RETRY_INTERVAL)

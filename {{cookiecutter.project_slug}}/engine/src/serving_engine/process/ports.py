@@ -1,0 +1,70 @@
+"""The port: bound before the model is loaded, so that a second service fails at once; it listens
+when the model is ready.
+"""
+
+import socket
+import sys
+
+from ..errors import StartupError
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind host:port without listening: until then, the kernel refuses connections.
+
+    Raises StartupError if the address is in use or cannot be used.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError:
+        raise StartupError(f"{host} is not an address of this machine. Set SERVING_HOST.") from None
+    # Without SO_REUSEADDR, closed connections of a service that just ended keep the port for a
+    # minute; with it, Linux lets two services bind the port as long as neither listens. So it is
+    # set while binding, cleared while the model loads, and set again before listening.
+    for reuse in (False, True) if sys.platform != "win32" else (False,):
+        listener = socket.socket(family, kind, protocol)
+        allow_reuse(listener, reuse)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            listener.close()
+            reason = error.strerror
+        else:
+            allow_reuse(listener, False)
+            return listener
+    raise StartupError(
+        f"cannot use port {port} on {host}: {reason}. Set SERVING_PORT to a free one."
+    )
+
+
+def bind_each(host: str, port: int, count: int) -> list[socket.socket]:
+    """Bind host:port `count` times: the kernel spreads connections over those that listen.
+
+    The first bind does not allow sharing, so two services detect each other; the sockets that are
+    bound afterwards share the port. Raises the errors of `bind`.
+    """
+    assert sys.platform != "win32"  # noqa: S101 - which has no SO_REUSEPORT
+    first = bind(host, port)
+    listeners = [first]
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    for _ in range(count - 1):
+        listener = socket.socket(first.family, first.type, first.proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        allow_reuse(listener, True)
+        listener.bind(first.getsockname())
+        allow_reuse(listener, False)
+        listeners.append(listener)
+    return listeners
+
+
+def allow_reuse(listener: socket.socket, allowed: bool) -> None:
+    """Set SO_REUSEADDR, unless the system is Windows, where it has another meaning."""
+    if sys.platform != "win32":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, allowed)
+
+
+def url(listener: socket.socket) -> str:
+    """Return the URL of a listener."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,31 @@
+"""The application as the server uses it; the service's `create_app` makes it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..asgi import RawResponse, Receive, Scope, Send
+from ..errors import RequestError
+from ..inference.model import Model
+from ..inference.readiness import Readiness
+from ..telemetry.metrics import Metrics
+
+
+class AppState(Protocol):
+    """`app.state` of an application on which `install` was called.
+
+    model: set by the lifespan; a reload replaces it.
+    """
+
+    model: Model
+    metrics: Metrics
+    readiness: Readiness
+    format_error: Callable[[RequestError, str], RawResponse]
+
+
+class ServedApp(Protocol):
+    """An ASGI application with that state."""
+
+    state: AppState
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or run the lifespan."""

@@ -1,0 +1,5 @@
+"""MLflow's scoring protocol, which SageMaker uses as well."""
+
+from .routes import protocol
+
+__all__ = ["protocol"]

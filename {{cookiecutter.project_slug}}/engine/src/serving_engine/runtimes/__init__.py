@@ -1,0 +1,1 @@
+"""The runtimes that run models: one folder or module each, behind the interface in base.py."""

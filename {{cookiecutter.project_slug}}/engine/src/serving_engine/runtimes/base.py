@@ -1,0 +1,79 @@
+"""The interface of a runtime, which runs the models of some formats.
+
+Adding a runtime is one module or folder that has a `Runtime`, one row in `registry.py`, and one
+extra in pyproject.toml.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..model_files.manifest import Manifest
+from ..schema.predictions import Outputs
+from ..schema.request_parser import Values
+from ..schema.signature import CellRows
+
+Predict = Callable[[Values], Outputs]
+"""Predicts n rows, each in signature order; raises any exception of the model."""
+
+
+class Predictor(Protocol):
+    """A loaded model that can predict."""
+
+    def __call__(self, rows: Values, /) -> Outputs:
+        """Predict n rows, each in signature order: see `Rows.values` and `Outputs`.
+
+        Raises any exception of the model.
+        """
+
+    def use_fast_path(self, rows: CellRows) -> None:
+        """Use a faster computation of the same outputs from now on, if there is one.
+
+        It is used only if it gives bit-equal outputs for `rows`: golden examples in signature
+        order.
+        """
+
+
+class Runtime(Protocol):
+    """Runs the models of some formats.
+
+    name: for documents and messages. formats: values of the manifest's `artifact.format`.
+    `check_file` and `check_environment` work without the libraries of the runtime.
+    """
+
+    name: str
+    formats: frozenset[str]
+
+    def check_file(self, data: bytes, max_bytes: int) -> None:
+        """Check an artifact before a parser sees it. Raises LoadError.
+
+        max_bytes: largest size of the expanded artifact.
+        """
+
+    def check_environment(self, built_with: Mapping[str, str]) -> str | None:
+        """Compare the installed libraries with those that the model was built with.
+
+        built_with: the manifest's releases, by library. Returns a log line about a difference that
+        is allowed, or None. Raises VersionMismatch or LibraryMissing.
+        """
+
+    def import_libraries(self) -> None:
+        """Import the libraries that run the model, before workers are forked."""
+
+    def load(self, data: bytes, manifest: Manifest, transformers: str | None) -> Predictor:
+        """Load a model from bytes whose checksum is verified.
+
+        transformers: name of the module whose classes may be part of the model. Raises LoadError.
+        """
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that passed every check.
+
+    predict: see `Predict`. seconds: how long loading took.
+    """
+
+    manifest: Manifest
+    predict: Predict
+    seconds: float

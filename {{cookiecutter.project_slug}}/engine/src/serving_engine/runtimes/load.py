@@ -1,0 +1,107 @@
+"""Loads a model directory: all checks, in their order.
+
+`model_files/load_errors.py` has one error for each check.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import orjson
+
+from ..blas_threads import limit_threads
+from ..errors import RequestError
+from ..model_files.load_errors import GoldenExampleFailed, GoldenExampleMismatch
+from ..model_files.manifest import Manifest, read_manifest
+from ..model_files.read_artifact import read_artifact
+from ..schema.predictions import PredictionFormatter, predictions_agree
+from ..schema.request_parser import RequestParser
+from ..settings import ServingSettings
+from ..text import reason
+from .base import LoadedModel, Predict
+from .registry import find_runtime
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(settings: ServingSettings) -> LoadedModel:
+    """Load and verify the model in `settings.model_dir`.
+
+    Raises ModelError, one line with the remedy, at the first check that fails.
+    """
+    return load_directory(
+        settings.model_dir, settings.max_model_bytes, transformers=settings.transformers
+    )
+
+
+def load_directory(
+    directory: Path, max_bytes: int, *, transformers: str | None = None
+) -> LoadedModel:
+    """Load and verify the model in a directory.
+
+    max_bytes: largest artifact, on disk and expanded. transformers: name of the module whose
+    classes may be part of the model. Raises ModelError.
+    """
+    started = time.perf_counter()
+    manifest, data = read_model(directory, max_bytes)
+    return build_model(manifest, data, started, transformers=transformers)
+
+
+def read_model(directory: Path, max_bytes: int) -> tuple[Manifest, bytes]:
+    """Read the manifest and the artifact, with all checks that need no library of the runtime.
+
+    max_bytes: largest artifact, on disk and expanded. Raises ModelError.
+    """
+    manifest = read_manifest(directory)
+    runtime = find_runtime(manifest.artifact.format)
+    data = read_artifact(directory / manifest.artifact.file, manifest.artifact, max_bytes)
+    runtime.check_file(data, max_bytes)
+    return manifest, data
+
+
+def build_model(
+    manifest: Manifest, data: bytes, started: float, *, transformers: str | None = None
+) -> LoadedModel:
+    """Build the model from the results of `read_model`, with all other checks.
+
+    started: the time of `time.perf_counter` when loading began. Raises ModelError.
+    """
+    runtime = find_runtime(manifest.artifact.format)
+    note = runtime.check_environment(manifest.built_with)
+    if note:
+        logger.warning(note)
+    predictor = runtime.load(data, manifest, transformers)
+    limit_threads()
+    check_examples(manifest, predictor)
+    predictor.use_fast_path(manifest.example_rows)
+    return LoadedModel(manifest, predictor, time.perf_counter() - started)
+
+
+def check_examples(manifest: Manifest, predict: Predict) -> None:
+    """Check that the model reproduces the golden examples of the manifest.
+
+    Raises GoldenExampleMismatch at the first wrong prediction, and GoldenExampleFailed if an
+    example does not fit the signature or the model raises an exception.
+    """
+    tolerance = manifest.tolerance
+    parser = RequestParser(manifest.signature, max_rows=1)
+    formatter = PredictionFormatter(manifest.signature)
+    for number, example in enumerate(manifest.examples):
+        try:
+            rows = parser.parse(orjson.dumps({"instances": [example.input]}))
+            (prediction,) = formatter(predict(rows.values))
+        except RequestError as error:
+            first = next((f": {item.pointer} {item.message}" for item in error.errors), "")
+            raise GoldenExampleFailed(
+                f"golden example {number} does not fit the signature{first}"
+            ) from error
+        except Exception as error:
+            raise GoldenExampleFailed(
+                f"the model fails on golden example {number} ({reason(error)})"
+            ) from error
+        if not predictions_agree(
+            example.output, prediction, tolerance.relative, tolerance.absolute
+        ):
+            raise GoldenExampleMismatch(
+                f"golden example {number}: the prediction differs from the recorded one"
+            )

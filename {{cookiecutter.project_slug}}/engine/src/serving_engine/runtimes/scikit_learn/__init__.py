@@ -1,0 +1,1 @@
+"""scikit-learn estimators from `.skops` files. Nothing here unpickles."""

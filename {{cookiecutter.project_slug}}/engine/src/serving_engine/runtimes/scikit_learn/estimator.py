@@ -1,0 +1,187 @@
+"""A served estimator: it takes the rows of a batch and returns the outputs of its task."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from ...schema.predictions import Outputs
+from ...schema.request_parser import Values
+from ...schema.signature import CellRows, Signature
+from .captured_warnings import capture_warnings
+from .fast_paths import MatrixFunction, OutOfRange, fast_path
+from .inputs import input_builder
+
+# `predict` of these gives the class of the highest probability, or of the highest score, which also
+# has the highest probability: `predict_proba` alone gives both labels and probabilities.
+_PREDICTS_BY_PROBABILITY = frozenset(
+    {
+        "BaggingClassifier",
+        "CalibratedClassifierCV",
+        "DecisionTreeClassifier",
+        "ExtraTreeClassifier",
+        "ExtraTreesClassifier",
+        "GaussianNB",
+        "GradientBoostingClassifier",
+        "HistGradientBoostingClassifier",
+        "KNeighborsClassifier",
+        "LinearDiscriminantAnalysis",
+        "LogisticRegression",
+        "LogisticRegressionCV",
+        "MLPClassifier",
+        "RandomForestClassifier",
+    }
+)
+
+# Between closer probabilities, `predict` may choose the other class.
+_GAP = 1e-9
+
+Batch = Any
+"""An array, a DataFrame or a list of strings: see `input_builder`."""
+
+
+class ServedEstimator:
+    """A `Predictor` that calls an estimator as its signature says."""
+
+    def __init__(self, estimator: Any, signature: Signature) -> None:
+        self._estimator = estimator
+        self._signature = signature
+        self._build_input = input_builder(signature, named=not fitted_on_array(estimator))
+        self._fast_path: MatrixFunction | None = None
+        tasks: dict[str, Callable[[Batch], Outputs]] = {
+            "classification": self._classify,
+            "multilabel": self._classify_multilabel,
+            "multi-output-classification": self._classify_multi_output,
+            "regression": self._regress,
+            "clustering": lambda batch: Outputs(self._call("predict", batch).astype(np.int64)),
+            "outlier-detection": self._detect_outliers,
+        }
+        self._predict = tasks[signature.task]
+        if signature.task == "classification":
+            self._to_indices = label_indexer(estimator.classes_)
+            self._by_probability = _predicts_by_probability(estimator)
+        elif signature.task == "multi-output-classification":
+            self._to_indices_by_output = [label_indexer(each) for each in estimator.classes_]
+
+    def __call__(self, rows: Values) -> Outputs:
+        """Predict n rows, each in signature order. Raises any exception of the estimator."""
+        batch = self._build_input(rows)
+        with np.errstate(all="ignore"):  # the caller rejects outputs that are not finite
+            return self._predict(batch)
+
+    def use_fast_path(self, rows: CellRows) -> None:
+        """Use a fast path from now on, if it gives bit-equal outputs for `rows`.
+
+        It is tested with the rows that hold no null, and used for such rows only.
+        """
+        signature = self._signature
+        scores = signature.task == "regression" or (
+            signature.task == "classification" and signature.probabilities
+        )
+        complete = [row for row in rows if None not in row]
+        if signature.layout == "array" and scores and complete:
+            with capture_warnings(), np.errstate(all="ignore"), suppress(Exception):
+                # If it fails for any reason, the estimator is called as before.
+                self._fast_path = fast_path(self._estimator, np.array(complete, dtype=np.float64))
+
+    def _scores(self, method: str, batch: Batch) -> NDArray[np.float64]:
+        if self._fast_path is not None:
+            with suppress(OutOfRange):  # the estimator itself accepts the row or raises an error
+                return self._fast_path(batch)
+        return np.asarray(self._call(method, batch), dtype=np.float64)
+
+    def _call(self, method: str, batch: Batch) -> Any:
+        if isinstance(batch, np.ndarray):  # it may be a view of a request's bytes
+            batch = np.require(batch, requirements=["ALIGNED", "WRITEABLE"])
+        with capture_warnings():
+            return getattr(self._estimator, method)(batch)
+
+    def _regress(self, batch: Batch) -> Outputs:
+        values = self._scores("predict", batch)
+        return Outputs(values if self._signature.outputs else values.reshape(len(batch)))
+
+    def _classify(self, batch: Batch) -> Outputs:
+        if not self._signature.probabilities:
+            return Outputs(self._to_indices(self._call("predict", batch)))
+        probabilities = self._scores("predict_proba", batch)
+        if self._by_probability and _no_ties(probabilities):
+            return Outputs(probabilities.argmax(axis=1), probabilities)
+        return Outputs(self._to_indices(self._call("predict", batch)), probabilities)
+
+    def _classify_multilabel(self, batch: Batch) -> Outputs:
+        indicators = dense(self._call("predict", batch)).astype(np.bool_)
+        if not self._signature.probabilities:
+            return Outputs(indicators)
+        probabilities = self._call("predict_proba", batch)
+        return Outputs(indicators, indicator_probabilities(probabilities, self._estimator.classes_))
+
+    def _classify_multi_output(self, batch: Batch) -> Outputs:
+        labels = np.asarray(self._call("predict", batch))
+        columns = zip(self._to_indices_by_output, labels.T, strict=True)
+        return Outputs(np.column_stack([to_indices(column) for to_indices, column in columns]))
+
+    def _detect_outliers(self, batch: Batch) -> Outputs:
+        scores = np.asarray(self._call("decision_function", batch), dtype=np.float64)
+        outlier = np.asarray(self._call("predict", batch)) == -1
+        return Outputs(outlier, scores=scores.reshape(len(batch)))
+
+
+def fitted_on_array(estimator: Any) -> bool:
+    """Whether the estimator was fitted on an array, and warns if it is called with a DataFrame."""
+    return hasattr(estimator, "n_features_in_") and not hasattr(estimator, "feature_names_in_")
+
+
+def label_indexer(classes: Any) -> Callable[[NDArray[Any]], NDArray[np.int64]]:
+    """A function from labels (n,) to their indices (n,) into `classes`.
+
+    It raises ValueError at a label that is not in `classes`.
+    """
+    known = np.asarray(classes)
+    order = np.argsort(known)
+    ordered = known[order]
+
+    def to_indices(labels: NDArray[Any]) -> NDArray[np.int64]:
+        positions = np.searchsorted(ordered, labels).clip(max=len(ordered) - 1)
+        if not np.array_equal(ordered[positions], labels):
+            raise ValueError("the model predicted a label that is none of its classes")
+        return cast("NDArray[np.int64]", order[positions])
+
+    return to_indices
+
+
+def dense(outputs: Any) -> NDArray[Any]:
+    """An array, also of the sparse outputs of a multilabel classifier fitted on sparse labels."""
+    return np.asarray(outputs.toarray() if hasattr(outputs, "toarray") else outputs)
+
+
+def indicator_probabilities(probabilities: Any, classes: Any) -> NDArray[np.float64]:
+    """The probabilities (n, labels) of a multilabel classifier.
+
+    probabilities: the result of `predict_proba`: this array, or a list with one array for each
+    label, which has a column for each indicator (0, 1) seen in training.
+    classes: the indicators of each label that were seen in training.
+    """
+    if not isinstance(probabilities, list):
+        return np.asarray(probabilities, dtype=np.float64)
+    columns = [
+        label[:, list(seen).index(1)] if 1 in seen else np.zeros(len(label))
+        for label, seen in zip(probabilities, classes, strict=True)
+    ]
+    return np.column_stack(columns).astype(np.float64)
+
+
+def _predicts_by_probability(estimator: Any) -> bool:
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    kind = type(estimator)
+    return kind.__module__.startswith("sklearn.") and kind.__name__ in _PREDICTS_BY_PROBABILITY
+
+
+def _no_ties(probabilities: NDArray[np.float64]) -> bool:
+    if probabilities.shape[1] == 1:
+        return True
+    top = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return bool((top[:, 1] - top[:, 0] > _GAP).all())

@@ -1,0 +1,1 @@
+"""The signature of a model, and all that derives from it: requests, predictions, JSON Schema."""

@@ -1,0 +1,1 @@
+"""The FastAPI side: dependencies, the fast route, errors, OpenAPI, API keys, health."""

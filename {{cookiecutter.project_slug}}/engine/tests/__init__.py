@@ -1,0 +1,1 @@
+"""Tests of the engine. They bring their own models, settings and application."""

@@ -1,0 +1,1 @@
+"""A service like a generated one, for the tests of the engine."""

@@ -1,0 +1,1 @@
+"""Classes that tests put here may be part of a packaged model."""

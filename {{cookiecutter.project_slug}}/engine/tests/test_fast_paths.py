@@ -1,0 +1,128 @@
+"""Fast paths give outputs that are bit-equal to those of the estimator, or are not used."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from serving_engine.runtimes.scikit_learn.estimator import ServedEstimator
+from serving_engine.runtimes.scikit_learn.fast_paths import OutOfRange, fast_path
+from serving_engine.schema.signature import Column, Signature
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+iris = load_iris()
+diabetes = load_diabetes()
+BINARY = iris.target == 0
+
+CLASSIFIERS = [
+    (LogisticRegression(max_iter=500), iris.target),
+    (make_pipeline(StandardScaler(), LogisticRegression()), iris.target),
+    (make_pipeline(StandardScaler(with_mean=False), LogisticRegression()), BINARY),
+    (make_pipeline(StandardScaler(with_std=False), LogisticRegression()), BINARY),
+    (DecisionTreeClassifier(max_depth=3, random_state=0), iris.target),
+    (RandomForestClassifier(7, max_depth=4, random_state=0), iris.target),
+    (make_pipeline(StandardScaler(), ExtraTreesClassifier(7, random_state=0)), BINARY),
+]
+REGRESSORS = [
+    (LinearRegression(), diabetes.target),
+    (LinearRegression(), np.column_stack([diabetes.target, -diabetes.target])),
+    (make_pipeline(StandardScaler(), Ridge()), diabetes.target),
+    (ElasticNet(), diabetes.target),
+    (RandomForestRegressor(7, random_state=0), diabetes.target),
+    (ExtraTreesRegressor(7, random_state=0), diabetes.target),
+]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "rows", "target"),
+    [(estimator, iris.data, target) for estimator, target in CLASSIFIERS]
+    + [(estimator, diabetes.data, target) for estimator, target in REGRESSORS],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_fast_path_is_bit_equal_for_any_batch(estimator: Any, rows: Any, target: Any) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        estimator.fit(rows, target)
+    slow_path = getattr(estimator, "predict_proba", estimator.predict)
+    compute = fast_path(estimator, rows[:8])
+    assert compute is not None
+    for size in (1, 2, 3, 17, 64):
+        for start in range(0, len(rows) - size, 31):
+            batch = rows[start : start + size]
+            before = batch.copy()
+            assert np.array_equal(compute(batch), slow_path(batch))
+            assert np.array_equal(batch, before), "the rows were modified"
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        KNeighborsClassifier(),
+        make_pipeline(PolynomialFeatures(), LogisticRegression(max_iter=10_000)),
+        RandomForestClassifier(3).set_params(criterion="entropy"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_unknown_estimator_has_no_fast_path(estimator: Any) -> None:
+    if isinstance(estimator, RandomForestClassifier):
+        estimator.fit(iris.data, np.column_stack([iris.target, iris.target]))  # two outputs
+    else:
+        with warnings.catch_warnings(action="ignore"):
+            estimator.fit(iris.data, iris.target)
+    assert fast_path(estimator, iris.data[:8]) is None
+
+
+def test_an_estimator_that_differs_in_one_bit_has_no_fast_path() -> None:
+    class Shifted(LogisticRegression):
+        """Named like scikit-learn's LogisticRegression, with other probabilities."""
+
+        def predict_proba(self, rows: Any) -> Any:
+            return np.nextafter(super().predict_proba(rows), 1)
+
+    Shifted.__name__ = "LogisticRegression"
+    Shifted.__module__ = "sklearn.linear_model"
+    estimator = Shifted(max_iter=500).fit(iris.data, iris.target)
+    assert fast_path(estimator, iris.data[:8]) is None
+
+
+def test_values_beyond_float32_are_out_of_range_for_a_forest() -> None:
+    estimator = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=0))
+    estimator.fit(iris.data * 1e-30, iris.target)
+    compute = fast_path(estimator, iris.data[:8] * 1e-30)
+    assert compute is not None
+    with pytest.raises(OutOfRange), np.errstate(all="ignore"):
+        compute(np.full((1, 4), 3e38))
+
+
+def test_a_forest_that_accepts_null_uses_its_fast_path_for_rows_without_null() -> None:
+    forest = RandomForestClassifier(5, random_state=0).fit(iris.data, iris.target)
+    columns = [Column(name=name, nullable=True) for name in "abcd"]
+    signature = Signature(
+        layout="array",
+        inputs=columns,
+        task="classification",
+        classes=[0, 1, 2],
+        probabilities=True,
+    )
+    estimator = ServedEstimator(forest, signature)
+    estimator.use_fast_path([[None, 3.0, 1.0, 0.2], *iris.data[:8].tolist()])
+    complete = iris.data[:40]
+    with_null = iris.data[40:80].copy()
+    with_null[::3, 1] = np.nan
+    calls: list[int] = []
+    predict_proba = forest.predict_proba
+    forest.predict_proba = lambda rows: calls.append(len(rows)) or predict_proba(rows)
+    assert np.array_equal(estimator(complete).probabilities, predict_proba(complete))
+    assert not calls
+    assert np.array_equal(estimator(with_null).probabilities, predict_proba(with_null))
+    assert calls

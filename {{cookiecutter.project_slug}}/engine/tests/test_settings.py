@@ -1,0 +1,69 @@
+"""Settings: their sources, and the errors of unknown and invalid ones."""
+
+import pytest
+from serving_engine.errors import UsageError
+from serving_engine.settings import load_settings
+
+from .example_service.settings import Settings
+
+
+def test_arguments_beat_variables_and_variables_beat_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings(Settings).port == 8000
+    monkeypatch.setenv("SERVING_PORT", "1234")
+    assert load_settings(Settings).port == 1234
+    assert load_settings(Settings, port="1235", host=None).port == 1235
+
+
+@pytest.mark.parametrize(
+    ("platform_variable", "variable", "field"),
+    [("PORT", "SERVING_PORT", "port"), ("WEB_CONCURRENCY", "SERVING_WORKERS", "workers")],
+)
+def test_variables_of_platforms_are_a_fallback(
+    monkeypatch: pytest.MonkeyPatch, platform_variable: str, variable: str, field: str
+) -> None:
+    monkeypatch.setenv(platform_variable, "43")
+    assert getattr(load_settings(Settings), field) == 43
+    monkeypatch.setenv(variable, "12")
+    assert getattr(load_settings(Settings), field) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVING_SERVICE_HOST", "10.0.0.1"),
+        ("SERVING_SERVICE_PORT", "80"),
+        ("SERVING_SERVICE_PORT_HTTP", "80"),
+        ("SERVING_PORT", "tcp://10.0.0.1:80"),
+        ("SERVING_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("SERVING_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_variables_that_kubernetes_injects_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert load_settings(Settings).port == 8000
+
+
+@pytest.mark.parametrize("name", ["SERVING_MODEL", "SERVING_PORTS", "SERVING_"])
+def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "secret-value")
+    with pytest.raises(UsageError, match=f"^{name} is an unknown setting") as caught:
+        load_settings(Settings)
+    assert "secret-value" not in str(caught.value)
+
+
+def test_an_invalid_value_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SERVING_MAX_ROWS", "secret-value")
+    with pytest.raises(UsageError, match="SERVING_MAX_ROWS is invalid") as caught:
+        load_settings(Settings)
+    assert "secret-value" not in str(caught.value)
+
+
+def test_every_setting_has_a_description() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name

@@ -1,1 +1,0 @@
-"""One thin module for each protocol the service speaks."""

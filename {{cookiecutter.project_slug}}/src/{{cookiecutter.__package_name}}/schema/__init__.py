@@ -1,1 +1,0 @@
-"""Signature to requests, answers and OpenAPI. From the template; upgraded with it."""

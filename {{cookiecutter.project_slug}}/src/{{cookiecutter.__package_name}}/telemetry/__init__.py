@@ -1,1 +1,0 @@
-"""Logs and metrics. From the template; upgraded with it."""

@@ -1,1 +1,0 @@
-"""Tests of this service: yours here, the template's in `engine/`."""
