@@ -217,12 +217,87 @@ GUARDS = [
     ),
     guard(
         "deadline",
-        "Batcher.predict",
+        "Batcher._start_timer",
         swap("call_at(job.deadline", "call_at(job.deadline + 60"),
         "test_batcher",
     ),
     guard(
         "poisoned batches are halved", "Batcher._outcomes_of", swap("== 1", ">= 1"), "test_batcher"
+    ),
+    guard(
+        "deadline beside a large request",
+        "Batcher.predict",
+        cut("and self._free"),
+        "test_batcher",
+    ),
+    guard("room of cancelled requests", "Batcher.predict", without("_leave_queue"), "test_batcher"),
+    guard(
+        "room of expired requests", "Batcher._on_deadline", without("_leave_queue"), "test_batcher"
+    ),
+    guard(
+        "what is no Exception",
+        "Batcher._outcomes_of",
+        swap("except BaseException", "except Exception"),
+        "test_batcher",
+    ),
+    guard(
+        "what a future does not accept",
+        "Batcher._outcomes_of",
+        swap("as_exception(error)", "error"),
+        "test_batcher",
+    ),
+    guard("lost threads", "PredictionThreads.failed", ignoring("is_alive"), "test_batcher"),
+    guard("stuck threads", "PredictionThreads.failed", ignoring("started"), "test_errors"),
+    guard("unready while stuck", "check_ready", never("failed_threads"), "test_errors"),
+    guard(
+        "a worker with a stuck model is replaced",
+        "WorkerServer.tick",
+        always("model_fails"),
+        "test_faults",
+    ),
+    guard(
+        "models that an input makes slow",
+        "Model.__init__",
+        swap("settings.inline_seconds if loaded.bounded else 0.0", "settings.inline_seconds"),
+        "test_lifespan",
+    ),
+    guard(
+        "finite settings",
+        "ServingSettings.model_config",
+        cut("allow_inf_nan=False,"),
+        "test_settings",
+    ),
+    # Strangers in one batch.
+    guard(
+        "one type of a column in every batch",
+        "_series",
+        never("cells.count"),
+        "test_row_independence",
+    ),
+    guard(
+        "rows that belong together keep one call",
+        "ScikitLearnRuntime.load",
+        swap("not manifest.probes.row_independent", "False"),
+        "test_row_independence",
+    ),
+    guard(
+        "a copy of the batch for every method",
+        "ServedEstimator._call",
+        swap("batch.copy()", "batch"),
+        "test_row_independence",
+    ),
+    guard(
+        "memory of a model",
+        "ServedEstimator._scores",
+        swap("np.array", "np.asarray"),
+        "test_row_independence",
+    ),
+    guard("unusual neighbours", "probe", swap("_mixed(rows, near)", "rows"), "test_packaging"),
+    guard(
+        "extreme neighbours",
+        "probe",
+        swap("extremes(signature, rows[0])", "[]"),
+        "test_packaging",
     ),
     guard(
         "slow calls leave the event loop",

@@ -83,7 +83,7 @@ def write_csv(path: Path, names: list[str], rows: Any) -> Path:
 
 
 def with_predict(loaded: LoadedModel, predict: Callable[[Values], Outputs]) -> LoadedModel:
-    """The same model with another `predict`."""
+    """The same model with another `predict`, of unknown speed."""
     return LoadedModel(loaded.manifest, predict, loaded.seconds)
 
 

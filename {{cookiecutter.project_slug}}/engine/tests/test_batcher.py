@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving_engine.errors import DeadlineExceeded, QueueFull
+from serving_engine.errors import DeadlineExceeded, NotAnException, QueueFull
 from serving_engine.inference.batcher import PIECE, Batcher, QueueLimits
 from serving_engine.inference.prediction_threads import PredictionThreads
 from serving_engine.schema.predictions import Outputs
@@ -230,13 +230,12 @@ async def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
     assert [each.values.tolist() for each in outputs] == [[n * 2] for n in range(6)]
     await batcher.predict(rows(*range(5)), PATIENCE)
     seconds = 0.05
-    for _ in range(3):
-        await batcher.predict(rows(1), PATIENCE)
+    await batcher.predict(rows(1), PATIENCE)
     seconds = 0.0
     await batcher.predict(rows(1), PATIENCE)
 
     here = threading.current_thread().name
-    assert threads == [here, here, "predict-0", here, here, here, "predict-0"]
+    assert threads == [here, here, "predict-0", here, "predict-0"]
     assert model.batches[:2] == [[0, 1, 2, 3], [4, 5]]
 
 
@@ -284,3 +283,101 @@ async def test_every_caller_gets_its_own_rows_under_any_interleaving(
     assert batcher._queued_rows == 0
     assert not batcher._queue
     assert (await batcher.predict(rows(1), PATIENCE)).values.tolist() == [2]
+
+
+@in_event_loop
+async def test_requests_of_callers_that_left_make_room_at_once(
+    make: MakeBatcher, model: GatedModel, metrics: Metrics
+) -> None:
+    """Some cancel, some expire, while one long call keeps the only thread busy."""
+
+    batcher = make(queued_rows=10, queued_requests=4)
+    first = await busy(batcher, model)
+    for timeout in (PATIENCE, 0.01):
+        gone = await queue(batcher, *[rows(1, 2)] * 4, timeout=timeout)
+        assert metrics.queued_rows == 8
+        if timeout == PATIENCE:
+            for task in gone:
+                task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert metrics.queued_rows == 0
+        assert not batcher._queue
+    waiting = await queue(batcher, *[rows(3, 4)] * 4)
+    model.gate.set()
+    assert [(await task).values.tolist() for task in waiting] == [[6, 8]] * 4
+    await first
+    assert model.batches == [[0], [3, 4] * 4]
+    assert (metrics.cancelled, metrics.expired) == (4, 4)
+
+
+@pytest.mark.parametrize("large", [True, False])
+@in_event_loop
+async def test_deadlines_hold_for_a_quick_model_too_while_a_large_request_has_its_thread(
+    make: MakeBatcher, model: GatedModel, large: bool
+) -> None:
+    """Those of the large request, of one that came with it, and of one that came later."""
+
+    batcher = make(batch_rows=2)
+    batcher.inline_seconds = 0.001
+    model.gate.clear()
+    timeouts = (0.05, PATIENCE) if large else (PATIENCE, 0.05)
+    together = [
+        asyncio.create_task(batcher.predict(request, timeout))
+        for request, timeout in zip((rows(1, 2, 3), rows(4)), timeouts, strict=True)
+    ]
+    await asyncio.to_thread(model.entered.acquire, timeout=PATIENCE)
+    later = asyncio.create_task(batcher.predict(rows(5), PATIENCE if large else 0.05))
+    late = [together[0]] if large else [together[1], later]
+    for task in late:
+        with pytest.raises(DeadlineExceeded):
+            await task
+    model.gate.set()
+    await asyncio.gather(*together, later, return_exceptions=True)
+    assert (await batcher.predict(rows(6), PATIENCE)).values.tolist() == [12]
+
+
+class Panic(BaseException):
+    """As PyO3 raises it when Rust code panics."""
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [Panic, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError],
+)
+@in_event_loop
+async def test_what_is_no_exception_fails_the_request_that_caused_it_and_no_other(
+    make: MakeBatcher, model: GatedModel, error: type[BaseException], inline: bool
+) -> None:
+    def predict(batch: Values) -> Outputs:
+        if [POISON] in list(batch):
+            raise error
+        return model(batch)
+
+    batcher = make()
+    batcher._predict = predict
+    batcher.inline_seconds = 10.0 if inline else 0.0
+    tasks = [asyncio.create_task(batcher.predict(rows(n), 5)) for n in (1, POISON, 2)]
+    first, failed, last = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(failed, NotAnException)
+    assert isinstance(failed.__cause__, error)
+    assert isinstance(first, Outputs)
+    assert isinstance(last, Outputs)
+    assert (await batcher.predict(rows(3), 5)).values.tolist() == [6]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@in_event_loop
+async def test_a_lost_thread_is_counted_until_the_threads_are_to_end() -> None:
+    pool = PredictionThreads(2)
+    assert pool.failed(PATIENCE) == 0
+
+    def end_thread(_: object) -> None:
+        raise SystemExit
+
+    pool.run(end_thread, None, asyncio.get_running_loop(), lambda *_: None)
+    while pool.failed(PATIENCE) == 0:
+        await asyncio.sleep(0.001)
+    assert pool.failed(PATIENCE) == 1
+    pool.end()
+    assert pool.failed(PATIENCE) == 0

@@ -15,6 +15,7 @@ from serving_engine.schema.request_parser import Values
 from .example_service.app import create_app
 from .example_service.settings import Settings
 from .models import example_row, with_predict
+from .service import samples, wait_until
 
 JSON = {"Content-Type": "application/json"}
 MARKER = "do-not-echo-me"
@@ -168,7 +169,7 @@ def test_unknown_routes_get_404_and_wrong_methods_405_with_allow(client: TestCli
     assert wrong.headers["content-type"] == "application/problem+json"
 
 
-@pytest.fixture(params=["raise", "nan", "infinite"])
+@pytest.fixture(params=["raise", "exit", "nan", "infinite"])
 def failing(
     request: pytest.FixtureRequest, settings: Settings, loaded: LoadedModel
 ) -> Iterator[TestClient]:
@@ -181,6 +182,8 @@ def failing(
             return outputs
         if request.param == "raise":
             raise ValueError(MARKER)
+        if request.param == "exit":
+            raise SystemExit(MARKER)
         wrong = np.nan if request.param == "nan" else np.inf
         scores = outputs.values if outputs.probabilities is None else outputs.probabilities
         return Outputs(outputs.values, np.full_like(scores, wrong, dtype=np.float64))
@@ -224,6 +227,39 @@ def test_a_deadline_that_passed_gets_504(
     gate.clear()
     body = json.dumps({"instances": [row]}).encode()
     assert post(client, body, **{"X-Request-Timeout-Ms": "50"})["status"] == 504
+
+
+def test_readyz_gets_503_while_a_call_of_the_model_is_stuck(
+    settings: Settings, loaded: LoadedModel, row: list[float]
+) -> None:
+    free = threading.Event()
+    free.set()
+
+    def predict(batch: Values) -> Outputs:
+        assert free.wait(60)
+        return loaded.predict(batch)
+
+    def failed_threads(client: TestClient) -> float:
+        return samples(client.get("/metrics").text)["serving_failed_threads",]
+
+    impatient = settings.model_copy(update={"stuck_timeout": 0.1})
+    with TestClient(create_app(impatient, with_predict(loaded, predict))) as client:
+        body = json.dumps({"instances": [row]}).encode()
+        assert client.get("/readyz").status_code == 200
+        assert failed_threads(client) == 0
+        free.clear()
+        try:
+            assert post(client, body, **{"X-Request-Timeout-Ms": "50"})["status"] == 504
+            wait_until(lambda: client.get("/readyz").status_code == 503)
+            assert "stuck" in client.get("/readyz").json()["detail"]
+            assert client.get("/livez").status_code == 200
+            assert failed_threads(client) == 1
+        finally:
+            free.set()
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert failed_threads(client) == 0
+        post_again = client.post("/predict", json={"instances": [row]})
+        assert post_again.status_code == 200
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "", "9" * 10])

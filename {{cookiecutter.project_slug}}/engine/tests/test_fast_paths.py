@@ -104,6 +104,27 @@ def test_values_beyond_float32_are_out_of_range_for_a_forest() -> None:
         compute(np.full((1, 4), 3e38))
 
 
+NUMBERS = [Column(name=name) for name in "abcd"]
+CLASSES = {"task": "classification", "classes": [0, 1, 2], "probabilities": True}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "bounded"),
+    [
+        (LogisticRegression(max_iter=500), True),
+        (RandomForestClassifier(3, random_state=0), True),
+        (KNeighborsClassifier(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_time_of_a_call_is_bounded_only_with_a_fast_path(estimator: Any, bounded: bool) -> None:
+    signature = Signature(layout="array", inputs=NUMBERS, **CLASSES)
+    served = ServedEstimator(estimator.fit(iris.data, iris.target), signature)
+    assert not served.bounded
+    served.use_fast_path(iris.data[:8].tolist())
+    assert served.bounded == bounded
+
+
 def test_a_forest_that_accepts_null_uses_its_fast_path_for_rows_without_null() -> None:
     forest = RandomForestClassifier(5, random_state=0).fit(iris.data, iris.target)
     columns = [Column(name=name, nullable=True) for name in "abcd"]

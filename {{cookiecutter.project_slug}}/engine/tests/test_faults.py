@@ -4,6 +4,7 @@ as long as a file exists."""
 import json
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,12 +37,34 @@ application.load_model = load_gated
 """
 
 
+GATED_CALLS = """
+import os, sys, time
+from serving_engine.blas_threads import limit_threads_of_imports
+
+limit_threads_of_imports()
+from serving_engine.inference.batcher import Batcher
+
+call_model = Batcher._call_model
+closed = sys.argv[1]
+
+def call_gated(*arguments):
+    while os.path.exists(closed):
+        time.sleep(0.005)
+    return call_model(*arguments)
+
+Batcher._call_model = call_gated
+"""
+"""The same in a worker, which is forked from the process that loaded the model."""
+
+
 class GatedService(Service):
     """A service whose model waits between `hold` and `release`."""
 
-    def __init__(self, model_dir: Path, closed: Path, **settings: object) -> None:
+    def __init__(
+        self, model_dir: Path, closed: Path, patches: str = GATED_MODEL, **settings: object
+    ) -> None:
         super().__init__(
-            model_dir, str(closed), patches=GATED_MODEL, inline_seconds=0, drain_delay=0, **settings
+            model_dir, str(closed), patches=patches, inline_seconds=0, drain_delay=0, **settings
         )
         self._closed = closed
 
@@ -161,6 +184,26 @@ def test_a_client_that_leaves_costs_no_prediction(
     finish(service, callers)
     assert service.predict([row]).status_code == 200
     assert service.metric("serving_batch_rows_sum") == predicted + 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
+def test_a_worker_whose_model_is_stuck_is_replaced(
+    model_dir: Path, tmp_path: Path, manifest: Manifest
+) -> None:
+    timeouts = {"request_timeout": 0.5, "stuck_timeout": 0.5, "hang_timeout": 1}
+    closed = tmp_path / "closed"
+    with GatedService(model_dir, closed, GATED_CALLS, workers=2, **timeouts) as service:
+        row = example_row(manifest)
+        service.hold()
+        assert service.request("POST", "/predict", json={"instances": [row]}).status_code == 504
+        service.wait_for_line("is stuck")
+        service.wait_for_line("hangs: killing it")
+        service.release()
+        wait_until(lambda: service.metric("serving_worker_restarts_total") == 1)
+        wait_until(lambda: service.metric("serving_workers") == 2)
+        for _ in range(4):
+            answer = service.request("POST", "/predict", json={"instances": [row]})
+            assert answer.status_code == 200
 
 
 def test_a_drain_timeout_cancels_requests_and_is_logged(

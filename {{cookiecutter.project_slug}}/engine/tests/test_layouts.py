@@ -193,7 +193,7 @@ ROWS_OF_MIXED = [
 def test_a_frame_has_the_types_of_pandas_read_csv() -> None:
     pytest.importorskip("pandas")
     signature = Signature(layout="frame", inputs=MIXED, task="regression")
-    frame = inputs_module.input_builder(signature)(ROWS_OF_MIXED)
+    frame = inputs_module.input_builder(signature, mixed_nulls=True)(ROWS_OF_MIXED)
     assert list(frame.columns) == signature.columns
     kinds = [str(kind) for kind in frame.dtypes]
     assert kinds == ["float64", "int64", "float64", "bool", "object", "str"]

@@ -1,7 +1,9 @@
 """One model per process: loaded by the lifespan, owned by the application, injected by type."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,8 +14,8 @@ from serving_engine.errors import ModelError
 from serving_engine.inference.model import Model
 from serving_engine.runtimes import load
 from serving_engine.runtimes.base import LoadedModel
-from serving_engine.schema.predictions import Predictions
-from serving_engine.schema.request_parser import Rows
+from serving_engine.schema.predictions import Outputs, Predictions
+from serving_engine.schema.request_parser import Rows, Values
 from serving_engine.web.dependencies import ModelDep, RowsDep, get_model
 
 from .example_service.app import create_app
@@ -139,3 +141,23 @@ def override_model(app: FastAPI, model: T) -> Iterator[T]:
 
 def test_importing_the_application_reads_no_model_and_imports_no_runtime(model_dir: Path) -> None:
     assert run_script(IMPORT, model_dir) == "[]\nset()\n"
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_only_a_model_that_no_input_makes_slow_is_called_in_the_event_loop(
+    settings: Settings, loaded: LoadedModel, bounded: bool
+) -> None:
+    """Both are quick at start."""
+    threads: list[str] = []
+
+    def predict(batch: Values) -> Outputs:
+        threads.append(threading.current_thread().name)
+        return loaded.predict(batch)
+
+    assert loaded.bounded
+    patient = settings.model_copy(update={"inline_seconds": 1.0})
+    model = replace(loaded, predict=predict, bounded=bounded)
+    with TestClient(create_app(patient, model)) as client:
+        instances = [model.manifest.examples[0].input]
+        assert client.post("/predict", json={"instances": instances}).status_code == 200
+    assert (threads[-1] == "predict-0") != bounded

@@ -19,11 +19,12 @@ import skops.io
 from fastapi.testclient import TestClient
 from serving_engine.build_model import examples as examples_module
 from serving_engine.build_model import publish as publishing
-from serving_engine.build_model.probes import probe
+from serving_engine.build_model.probes import UNSEEN, probe
 from serving_engine.errors import UsageError
 from serving_engine.model_files.load_errors import GoldenExampleMismatch
 from serving_engine.model_files.manifest import Manifest
 from serving_engine.schema.predictions import Outputs
+from serving_engine.schema.signature import Column, Signature
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import DBSCAN, Birch
 from sklearn.compose import ColumnTransformer
@@ -43,6 +44,7 @@ from .service import run_script
 
 TREE = "sklearn.tree._tree.Tree"
 ROWS = np.random.default_rng(0).normal(size=(15, 2))
+SIGNATURE = Signature(layout="array", inputs=[Column(name=n) for n in "ab"], task="regression")
 SIDES = np.repeat(["left", "middle", "right"], 5)
 VALUES = [dict(zip("ab", row, strict=True)) for row in ROWS.tolist()]
 
@@ -392,7 +394,10 @@ def test_warnings_of_a_model_do_not_change_its_probes() -> None:
         warnings.warn("as forests do in several threads", stacklevel=1)
         return Outputs(np.array(rows)[:, 0])
 
-    assert probe(predict, ROWS.tolist()) == {"thread_safe": True, "row_independent": True}
+    assert probe(predict, ROWS.tolist(), SIGNATURE) == {
+        "thread_safe": True,
+        "row_independent": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -406,8 +411,39 @@ def test_warnings_of_a_model_do_not_change_its_probes() -> None:
 def test_probes_detect_predictions_that_depend_on_other_rows_or_the_thread(
     predict: Callable[[Any], Any], expected: tuple[bool, bool]
 ) -> None:
-    probes = probe(lambda rows: Outputs(predict(rows)), ROWS.tolist())
+    probes = probe(lambda rows: Outputs(predict(rows)), ROWS.tolist(), SIGNATURE)
     assert (probes["thread_safe"], probes["row_independent"]) == expected
+
+
+FRAME = Signature(
+    layout="frame",
+    inputs=[Column(name="n", dtype="int64", nullable=True), Column(name="text", dtype="string")],
+    task="regression",
+)
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        lambda number, _: number is None,
+        lambda number, _: number is not None and number > 2**60,
+        lambda number, _: number is not None and number < -(2**60),
+        lambda _, text: UNSEEN in text,
+        lambda _, text: len(text) > 10_000,
+    ],
+)
+def test_a_neighbour_that_no_example_is_like_may_not_change_a_prediction(
+    unusual: Callable[[Any, str], bool],
+) -> None:
+    """The predictions for the examples depend on other rows only if one of those is unusual."""
+
+    def predict(rows: Any) -> Outputs:
+        shift = any(unusual(*row) for row in rows)
+        return Outputs(np.array([len(text) + shift for _, text in rows], dtype=np.float64))
+
+    rows = [[1, "red"], [2, "blue"]]
+    assert not probe(predict, rows, FRAME)["row_independent"]
+    assert predict(rows).values.tolist() == [3, 4]
 
 
 # --- skops files ---

@@ -64,6 +64,20 @@ def test_an_invalid_value_is_not_repeated(
     assert "secret-value" not in str(caught.value)
 
 
+FLOATS = [name for name, field in Settings.model_fields.items() if "float" in str(field.annotation)]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "NaN", "Infinity"])
+@pytest.mark.parametrize("name", FLOATS)
+def test_a_number_that_is_not_finite_is_invalid(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    variable = f"SERVING_{name.upper()}"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"^{variable} is invalid"):
+        load_settings(Settings)
+
+
 def test_every_setting_has_a_description() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name

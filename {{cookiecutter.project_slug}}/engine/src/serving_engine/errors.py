@@ -87,6 +87,23 @@ class RequestError(Exception):
         }
 
 
+class NotAnException(RuntimeError):
+    """Code of the model raised what is no Exception: SystemExit, or a panic of a Rust extension."""
+
+
+def as_exception(error: BaseException) -> Exception:
+    """The error itself, or a NotAnException that it causes.
+
+    What is no Exception would end the thread or the event loop, or look like a cancelled task; a
+    future does not accept StopIteration.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = NotAnException(f"the model raised {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
 class MalformedRequest(RequestError):
     """The bytes received are not a request of HTTP/1.1 (RFC 9112)."""
 

@@ -72,6 +72,7 @@ class ServingSettings(BaseSettings):
         env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
@@ -145,8 +146,15 @@ class ServingSettings(BaseSettings):
 
     inline_seconds: Annotated[float, Field(ge=0, le=0.1)] = 0.001
     """A model that predicts a full batch within this many seconds, measured at start, is called in
-    the event loop, which costs less than handing the batch to a thread and back. A slower model
-    runs in a thread, also if it becomes slow later. 0 runs every model in a thread."""
+    the event loop, which costs less than handing the batch to a thread and back. That is only done
+    with models whose time depends on the number of rows alone: linear models, trees and forests.
+    All others run in a thread, and so does a model after its first slow call. 0 runs every model in
+    a thread."""
+
+    stuck_timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after which a call of the model is stuck: /readyz returns 503 until it ends, and with
+    several workers the worker is replaced. The default is 12 times request_timeout. Watch
+    serving_failed_threads."""
 
     drain_delay: Annotated[float, Field(ge=0)] = 5.0
     """Seconds from SIGTERM, when /readyz turns 503, until the service accepts no more connections:

@@ -7,9 +7,8 @@ from ..runtimes.base import Predict
 from ..runtimes.scikit_learn.prepare import parts
 from ..schema.signature import Cell, CellRows, Column
 from .infer_signature import MAX_CATEGORIES, is_number
+from .probes import UNSEEN
 from .read_estimator import NotPackaged
-
-UNSEEN = "a value that was not in training \u2603"
 
 
 class AcceptedValues:

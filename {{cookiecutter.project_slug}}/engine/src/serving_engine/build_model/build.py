@@ -111,7 +111,7 @@ def package(
             built_with=built_with,
             signature=served.signature,
             examples=_golden_examples(served),
-            probes=Probes(**probe(served.predict, probe_rows)),
+            probes=Probes(**probe(served.predict, probe_rows, served.signature)),
         )
         progress("verifying the new model")
         return publish(directory, manifest, data, trust.transformers, check)

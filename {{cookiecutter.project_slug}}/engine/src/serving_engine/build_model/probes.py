@@ -1,7 +1,15 @@
-"""Tests whether a model may be called from several threads, and with many rows at once."""
+"""Tests whether a model may be called from several threads, and with many rows at once.
+
+A batch holds the rows of strangers, which may be anything that the signature accepts. So the
+examples are predicted in batches with such neighbours too: rows with null, with unseen values, with
+the lowest and the highest numbers, and with long texts.
+"""
 
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -10,11 +18,16 @@ from numpy.typing import NDArray
 from ..blas_threads import limit_threads
 from ..runtimes.base import Predict
 from ..schema.predictions import Outputs
-from ..schema.signature import CellRows
+from ..schema.signature import Cell, CellRows, Signature
 
 THREADS = 4
 CALLS = 32
 MAX_ROWS = 64
+MAX_NEIGHBOURS = 32
+KINDS = 3
+"""Kinds of neighbours: null, unseen values, long texts."""
+UNSEEN = "a value that was not in training \u2603"
+LONG_TEXT = f"{UNSEEN} " * 1000
 
 # The last bits of a row's scores may differ between a call with the row alone and one with a batch,
 # as BLAS sums in another order. Labels may differ only if scores tie.
@@ -22,15 +35,74 @@ RELATIVE = 1e-9
 ABSOLUTE = 1e-12
 
 
-def probe(predict: Predict, rows: CellRows) -> dict[str, bool]:
-    """Test `thread_safe` and `row_independent` by calls with at most MAX_ROWS example rows."""
+def probe(predict: Predict, rows: CellRows, signature: Signature) -> dict[str, bool]:
+    """Test `thread_safe` and `row_independent`.
+
+    rows: examples in signature order, of which at most MAX_ROWS are used.
+    """
     rows = list(rows[:MAX_ROWS])
     # Forests change the warning filters in every thread, and then warn of missing filters.
     with warnings.catch_warnings(action="ignore"):
+        near = _predictable(predict, islice(neighbours(signature, rows), MAX_NEIGHBOURS))
+        far = _predictable(predict, extremes(signature, rows[0]))
+        mixed = _mixed(rows, near)
         return {
-            "thread_safe": _is_thread_safe(predict, rows),
-            "row_independent": _is_row_independent(predict, rows),
+            "thread_safe": _is_thread_safe(predict, [*rows, *near[:KINDS]]),
+            "row_independent": _is_row_independent(predict, mixed, far),
         }
+
+
+def neighbours(signature: Signature, rows: CellRows) -> Iterator[list[Cell]]:
+    """Rows that differ from examples in cells that no example may have, but a request may.
+
+    First one of each kind, in all columns; then in one column each, of one example after another.
+    """
+    columns = list(enumerate(signature.inputs))
+    texts = [n for n, column in columns if column.dtype == "string" and column.allowed is None]
+    kinds: list[dict[int, Cell]] = [
+        {n: None for n, column in columns if column.nullable},
+        dict.fromkeys(texts, UNSEEN),
+        dict.fromkeys(texts, LONG_TEXT),
+    ]
+    for cells in filter(None, kinds):
+        yield _with(rows[0], cells)
+    singles = chain.from_iterable(zip_longest(*(cells.items() for cells in kinds)))
+    for number, single in enumerate(filter(None, singles)):
+        yield _with(rows[number % len(rows)], dict([single]))
+
+
+def extremes(signature: Signature, row: Sequence[Cell]) -> list[list[Cell]]:
+    """The row with the lowest, and with the highest, number that the signature accepts in every
+    numeric column. Their own predictions are no test: sums of such numbers have no exact digits."""
+    numeric = {
+        position: column.bounds
+        for position, column in enumerate(signature.inputs)
+        if column.dtype in {"float64", "int64"} and column.allowed is None
+    }
+    return [
+        _with(row, {position: bounds[end] for position, bounds in numeric.items()})
+        for end in (0, 1)
+        if numeric
+    ]
+
+
+def _with(row: Sequence[Cell], cells: dict[int, Cell]) -> list[Cell]:
+    return [cells.get(position, cell) for position, cell in enumerate(row)]
+
+
+def _predictable(predict: Predict, rows: Iterable[list[Cell]]) -> list[list[Cell]]:
+    """The rows for which the model predicts finite numbers: the batcher isolates all others."""
+    accepted = []
+    for row in rows:
+        with suppress(Exception):  # any exception of the model
+            if predict([row]).finite:
+                accepted.append(row)
+    return accepted
+
+
+def _mixed(rows: CellRows, others: CellRows) -> list[Any]:
+    """All rows of both, in turn."""
+    return [row for row in chain.from_iterable(zip_longest(rows, others)) if row is not None]
 
 
 def _is_thread_safe(predict: Predict, rows: CellRows) -> bool:
@@ -41,9 +113,10 @@ def _is_thread_safe(predict: Predict, rows: CellRows) -> bool:
     return all(_equal(one, other) for one, other in zip(sequential, concurrent, strict=True))
 
 
-def _is_row_independent(predict: Predict, rows: CellRows) -> bool:
-    batch = predict(rows)
-    reverse = predict(rows[::-1])
+def _is_row_independent(predict: Predict, rows: CellRows, far: CellRows) -> bool:
+    """Whether the predictions for `rows` are the same alone, and in any batch with `far`."""
+    batch = predict([*rows, *far])
+    reverse = predict([*far, *rows[::-1]]).part(len(far), len(far) + len(rows))
     for number, row in enumerate(rows):
         in_batch = batch.part(number, number + 1)
         position = len(rows) - 1 - number

@@ -73,7 +73,7 @@ def report_lines(loaded: LoadedModel, memory: int | None, batch_rows: int) -> It
     one = _milliseconds(loaded.predict, rows[:1])
     many = _milliseconds(loaded.predict, list(islice(cycle(rows), batch_rows)))
     yield f"time: one row {one:.2f} ms, {batch_rows} rows {many:.2f} ms"
-    passed = probe(loaded.predict, rows)
+    passed = probe(loaded.predict, rows, manifest.signature)
     for name, calls in (
         ("thread_safe", "several threads"),
         ("row_independent", "single rows and batches"),

@@ -4,7 +4,7 @@ There is no timer. Requests that arrive in one turn of the event loop are predic
 busier the model, the larger the batches, up to a number of rows. The queue is bounded: when it is
 full, a request is rejected at once instead of served late. All state belongs to the event loop; a
 thread only sees its batch. A model that takes less time than handing a batch to a thread and back
-is called in the event loop itself.
+is called in the event loop itself, if no input can make it slow.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull
+from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull, as_exception
 from ..runtimes.base import Predict
 from ..schema.predictions import Outputs
 from ..schema.request_parser import Rows, Values, joined
@@ -25,9 +25,8 @@ Outcome = Outputs | Exception
 
 NOT_FINITE = "The model's output for this input is not a finite number."
 TOO_SLOW = 10
-SLOW_CALLS = 3
-"""After 3 consecutive calls that each took over 10 times `inline_seconds`, inline prediction is
-switched off. One slow call alone may only have waited for a processor."""
+"""After a call that took over 10 times `inline_seconds`, inline prediction is switched off: what
+was slow once may be slow again, for all clients."""
 PIECE = 16
 """A large request is predicted in pieces of 16 full batches. With smaller pieces, a forest takes
 three times as long as in one call; in one call, memory has no bound."""
@@ -54,7 +53,7 @@ class QueueLimits:
 class Job:
     """One request: its rows, the future that its caller awaits, its times on the loop's clock."""
 
-    __slots__ = ("arrived", "deadline", "outputs", "rows")
+    __slots__ = ("arrived", "deadline", "outputs", "rows", "timer")
 
     def __init__(
         self, rows: Rows, outputs: "asyncio.Future[Outputs]", arrived: float, deadline: float
@@ -63,6 +62,7 @@ class Job:
         self.outputs = outputs
         self.arrived = arrived
         self.deadline = deadline
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class Batcher:
@@ -79,7 +79,6 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._queued_rows = 0
         self._dispatching = False
-        self._slow_calls = 0
         self.inline_seconds = 0.0
         """A call that takes at most this long may run in the event loop; 0: all run in threads."""
 
@@ -99,15 +98,35 @@ class Batcher:
         if self._free and not self._dispatching:
             self._dispatching = True
             loop.call_soon(self._dispatch, loop)
-        timer = None if self.inline_seconds else loop.call_at(job.deadline, self._expire, job)
+        if not (self.inline_seconds and self._free):
+            self._start_timer(job, loop)
         try:
             return await job.outputs
         except asyncio.CancelledError:
             self._metrics.cancelled += 1
+            self._leave_queue(job)
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            if job.timer is not None:
+                job.timer.cancel()
+
+    def _start_timer(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        """Enforce the deadline. A call in the event loop needs no timer: no timer could fire."""
+        if job.timer is None:
+            job.timer = loop.call_at(job.deadline, self._on_deadline, job)
+
+    def _on_deadline(self, job: Job) -> None:
+        self._leave_queue(job)
+        self._expire(job)
+
+    def _leave_queue(self, job: Job) -> None:
+        """Make room for others at once, and free the rows, if the request still waits."""
+        try:
+            self._queue.remove(job)
+        except ValueError:
+            return
+        self._queued_rows -= len(job.rows)
+        self._metrics.queued_rows = self._queued_rows
 
     def _admit(self, rows: int) -> None:
         waiting = self._queued_rows
@@ -122,6 +141,7 @@ class Batcher:
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next batch in every free thread, or predict it in the event loop."""
         self._dispatching = False
+        inline = self.inline_seconds > 0
         while self._free and self._queue:
             batch = self._next_batch(loop.time())
             if not batch:
@@ -132,18 +152,26 @@ class Batcher:
             else:
                 self._free -= 1
                 self._threads.run(self._run_batch, batch, loop, self._on_thread_done)
+                if inline:
+                    for job in batch:
+                        self._start_timer(job, loop)
+        if inline:
+            for job in self._queue:
+                self._start_timer(job, loop)
         self._metrics.queued_rows = self._queued_rows
 
     def _run_inline(self, batch: list[Job], rows: int) -> None:
         outcomes, seconds = self._run_batch(batch)
-        self._slow_calls = self._slow_calls + 1 if seconds > TOO_SLOW * self.inline_seconds else 0
-        if self._slow_calls == SLOW_CALLS:
+        if seconds > TOO_SLOW * self.inline_seconds:
             logger.warning("a call took %.1f ms: calls go to a thread from now on", seconds * 1000)
             self.inline_seconds = 0.0
         self._resolve(batch, rows, outcomes, seconds)
 
     def _next_batch(self, now: float) -> list[Job]:
-        """Take requests from the queue until the batch is full; skip cancelled and expired ones."""
+        """Take requests from the queue until the batch is full.
+
+        Skip those whose cancellation or deadline the event loop has not handled yet.
+        """
         batch: list[Job] = []
         rows = 0
         observe_wait = self._metrics.queue_seconds.observe
@@ -170,16 +198,16 @@ class Batcher:
 
     def _outcomes_of(self, batch: list[Job]) -> list[Outcome]:
         """Predict a batch; halve one that fails, until only the request that fails it is left."""
-        rows = joined([job.rows for job in batch])
         try:
+            rows = joined([job.rows for job in batch])
             outputs = self._call_model(rows)
             if len(outputs) != len(rows):
                 raise ValueError(f"{len(outputs)} outputs for {len(rows)} rows")  # noqa: TRY301
             if not outputs.finite:
                 raise NonFiniteOutput(NOT_FINITE)  # noqa: TRY301
-        except Exception as error:
+        except BaseException as error:  # whatever the model raises, its thread lives on
             if len(batch) == 1:
-                return [error]
+                return [as_exception(error)]
             middle = len(batch) // 2
             return self._outcomes_of(batch[:middle]) + self._outcomes_of(batch[middle:])
         parts: list[Outcome] = []

@@ -19,6 +19,9 @@ from .prediction_threads import PredictionThreads
 
 Adapter = TypeVar("Adapter")
 
+STUCK_AFTER = 12
+"""Default of the setting `stuck_timeout`, in request timeouts."""
+
 
 class Model:
     """The value of `ModelDep` in a handler.
@@ -36,7 +39,7 @@ class Model:
         self._format = PredictionFormatter(manifest.signature)
         self._identity = {"name": manifest.name, "version": manifest.version}
         self._batch_rows = settings.max_batch_rows if manifest.probes.row_independent else 1
-        self._inline_seconds = settings.inline_seconds
+        self._inline_seconds = settings.inline_seconds if loaded.bounded else 0.0
         self._threads = PredictionThreads(settings.threads if manifest.probes.thread_safe else 1)
         self._batcher = Batcher(
             loaded.predict,
@@ -49,9 +52,20 @@ class Model:
             ),
             metrics,
         )
+        stuck_timeout = settings.stuck_timeout or STUCK_AFTER * settings.request_timeout
+        self._count_failed = partial(self._threads.failed, stuck_timeout)
         self._record_load = partial(
-            metrics.model_loaded, manifest.name, manifest.version, loaded.seconds
+            metrics.model_loaded,
+            manifest.name,
+            manifest.version,
+            loaded.seconds,
+            self._count_failed,
         )
+
+    @property
+    def failed_threads(self) -> int:
+        """The number of prediction threads that are lost, or stuck in a call."""
+        return self._count_failed()
 
     @property
     def description(self) -> dict[str, Any]:
@@ -88,7 +102,8 @@ class Model:
     async def warm_up(self) -> None:
         """Predict the golden examples through the engine, so that the first request is not slow.
 
-        The time of a full batch is measured too: it decides whether calls run in the event loop.
+        The time of a full batch is measured too: it decides whether calls run in the event loop,
+        if the model is one whose time depends on the number of rows alone.
         Raises the errors of `predict`.
         """
         rows = self.manifest.example_rows

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -25,8 +26,13 @@ class PredictionThreads:
     def __init__(self, count: int) -> None:
         self.count = count
         self._work: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self._ending = False
+        self._started = [0.0] * count
+        """When each thread began its work, by `time.monotonic`; 0 while it has none."""
         self._threads = [
-            threading.Thread(target=self._serve, name=f"predict-{number}", daemon=True)
+            threading.Thread(
+                target=self._serve, args=(number,), name=f"predict-{number}", daemon=True
+            )
             for number in range(count)
         ]
         for thread in self._threads:
@@ -47,6 +53,7 @@ class PredictionThreads:
 
     def end(self) -> None:
         """Make the threads end after their queued work."""
+        self._ending = True
         for _ in self._threads:
             self._work.put(None)
 
@@ -54,15 +61,27 @@ class PredictionThreads:
         """Whether all threads have ended."""
         return not any(thread.is_alive() for thread in self._threads)
 
+    def failed(self, stuck_timeout: float) -> int:
+        """The number of threads that are lost, or at work for more than `stuck_timeout` seconds."""
+        if self._ending:
+            return 0
+        before = time.monotonic() - stuck_timeout
+        return sum(
+            0 < started < before or not thread.is_alive()
+            for thread, started in zip(self._threads, self._started, strict=True)
+        )
+
     def close(self) -> None:
         """End the threads after their queued work; wait for each, for `PATIENCE` at most."""
         self.end()
         for thread in self._threads:
             thread.join(PATIENCE)
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         limit_threads()  # OpenMP's limit belongs to the thread
         while (item := self._work.get()) is not None:
             compute, work, loop, done = item
+            self._started[number] = time.monotonic()
             result = compute(work)
+            self._started[number] = 0.0
             loop.call_soon_threadsafe(done, work, result)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from ..errors import ServiceExit
+from ..errors import ServiceExit, as_exception
 from ..heap import freeze_heap
 from ..inference.model import Model, warm_model
 from ..runtimes.base import LoadedModel
@@ -94,12 +94,13 @@ class Reloader:
 async def run_in_thread(call: Callable[[], Result]) -> Result:
     """Run `call` in a thread; return its result or raise its exception.
 
-    The process can end before the thread, unlike a thread of an executor.
+    The process can end before the thread, unlike a thread of an executor. What is no Exception, as
+    the SystemExit of a model's code, becomes one: it would end the event loop.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
-    def finish(result: Result | None, error: BaseException | None) -> None:
+    def finish(result: Result | None, error: Exception | None) -> None:
         if future.done():
             return
         if error is not None:
@@ -113,7 +114,7 @@ async def run_in_thread(call: Callable[[], Result]) -> Result:
         try:
             result = call()
         except BaseException as raised:
-            error = raised
+            error = as_exception(raised)
         with suppress(RuntimeError):  # the event loop has ended
             loop.call_soon_threadsafe(finish, result, error)
 

@@ -70,7 +70,7 @@ class Slot:
     state = SharedInt(0)
     pid = SharedInt(1)
     heartbeats = SharedInt(2)
-    """Counted up as long as the event loop turns."""
+    """Counted up as long as the event loop turns and the model can be called."""
     command = SharedInt(3)
     model_bytes = SharedInt(4)
     _published = SharedInt(5)

@@ -117,6 +117,8 @@ class Server(uvicorn.Server):
     def __init__(self, app: ServedApp, settings: ServingSettings) -> None:
         super().__init__(configure(app, settings))
         self.readiness = app.state.readiness
+        self._state = app.state
+        self._model_failed = False
         self._drain_until = 0.0
         self._body_bytes = settings.max_body_bytes
 
@@ -163,6 +165,17 @@ class Server(uvicorn.Server):
     def stop_accepting(self) -> None:
         """Called when the drain delay is over: no more connections are accepted."""
 
+    def model_fails(self) -> bool:
+        """Return whether a prediction thread is lost, or stuck in a call; log when that begins."""
+        before = self._model_failed
+        self._model_failed = self._state.model.failed_threads > 0
+        if self._model_failed and not before:
+            logger.error(
+                "a call of the model is stuck, or its thread is lost: /readyz returns 503. Restart "
+                "the service, or raise SERVING_STUCK_TIMEOUT for a model that is that slow."
+            )
+        return self._model_failed
+
     async def on_tick(self, counter: int) -> bool:
         self.tick()
         return await super().on_tick(counter)
@@ -184,6 +197,7 @@ class SingleProcessServer(Server):
             logger.info("listening on %s", url(listener))
 
     def tick(self) -> None:
+        self.model_fails()
         if not self.should_exit:
             self._reloader.tick()
 

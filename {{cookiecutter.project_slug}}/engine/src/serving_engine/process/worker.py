@@ -54,7 +54,8 @@ class WorkerServer(Server):
 
     def tick(self) -> None:
         slot = self._slot
-        slot.heartbeats += 1
+        if not self.model_fails():  # the supervisor replaces a worker without heartbeats
+            slot.heartbeats += 1
         self._publish()
         if slot.command == Command.STOP:
             self.drain(0)

@@ -20,6 +20,13 @@ Predict = Callable[[Values], Outputs]
 class Predictor(Protocol):
     """A loaded model that can predict."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the time of a call depends on the number of rows alone, by the kind of model.
+
+        Only such a model may be called in the event loop: no input can make it slow.
+        """
+
     def __call__(self, rows: Values, /) -> Outputs:
         """Predict n rows, each in signature order: see `Rows.values` and `Outputs`.
 
@@ -71,9 +78,10 @@ class Runtime(Protocol):
 class LoadedModel:
     """A model that passed every check.
 
-    predict: see `Predict`. seconds: how long loading took.
+    predict: see `Predict`. seconds: how long loading took. bounded: see `Predictor.bounded`.
     """
 
     manifest: Manifest
     predict: Predict
     seconds: float
+    bounded: bool = False

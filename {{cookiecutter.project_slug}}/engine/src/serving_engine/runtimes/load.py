@@ -74,7 +74,7 @@ def build_model(
     limit_threads()
     check_examples(manifest, predictor)
     predictor.use_fast_path(manifest.example_rows)
-    return LoadedModel(manifest, predictor, time.perf_counter() - started)
+    return LoadedModel(manifest, predictor, time.perf_counter() - started, predictor.bounded)
 
 
 def check_examples(manifest: Manifest, predict: Predict) -> None:

@@ -39,6 +39,14 @@ class Outputs:
             None if self.scores is None else self.scores[start:stop],
         )
 
+    def take(self, numbers: NDArray[np.int64]) -> "Outputs":
+        """The outputs of the rows with these numbers, in this order."""
+        return Outputs(
+            self.values[numbers],
+            None if self.probabilities is None else self.probabilities[numbers],
+            None if self.scores is None else self.scores[numbers],
+        )
+
     @classmethod
     def joined(cls, parts: Sequence["Outputs"]) -> "Outputs":
         """The outputs of one or more calls, concatenated."""

@@ -47,6 +47,7 @@ class Gauges(NamedTuple):
     model_name: str
     model_version: str
     load_seconds: float
+    failed_threads: int
 
 
 class Totals(NamedTuple):
@@ -86,6 +87,11 @@ def engine_families(totals: Totals) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "serving_queued_rows", "Rows in the queue.", sum(one.queued_rows for one in totals.gauges)
+    )
+    yield GaugeMetricFamily(
+        "serving_failed_threads",
+        "Prediction threads that are lost, or stuck in a call.",
+        sum(one.failed_threads for one in totals.gauges),
     )
     info = GaugeMetricFamily(
         "serving_model_info", "The model served: always 1.", labels=["name", "version"]

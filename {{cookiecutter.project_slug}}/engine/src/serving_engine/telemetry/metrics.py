@@ -9,7 +9,7 @@ snapshots of all. The snapshots include the metrics that the owner makes with pr
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -90,6 +90,7 @@ class Metrics(Collector):
         self._reloads = {"ok": 0, "failed": 0}
         self._requests: dict[tuple[str, str], Histogram] = {}
         self._model = ("", "", 0.0)
+        self._failed_threads: Callable[[], int] = lambda: 0
         self._shared: Shared | None = None
         self._inherited: Counts = {}
         self._inherited_of_owner: list[Family] = []
@@ -117,9 +118,15 @@ class Metrics(Collector):
         """Count a reload of the model."""
         self._reloads["ok" if succeeded else "failed"] += 1
 
-    def model_loaded(self, name: str, version: str, seconds: float) -> None:
-        """Record the model that is served from now on, and how long loading it took."""
+    def model_loaded(
+        self, name: str, version: str, seconds: float, failed_threads: Callable[[], int]
+    ) -> None:
+        """Record the model that is served from now on, and how long loading it took.
+
+        failed_threads: returns the number of its prediction threads that are lost or stuck.
+        """
         self._model = (name, version, seconds)
+        self._failed_threads = failed_threads
 
     def share(self, shared: Shared) -> None:
         """Share metrics with the other workers, and add the counts of the slot's previous worker.
@@ -192,7 +199,7 @@ class Metrics(Collector):
         return counts
 
     def _gauges(self) -> Gauges:
-        return Gauges(self.in_flight, self.queued_rows, *self._model)
+        return Gauges(self.in_flight, self.queued_rows, *self._model, self._failed_threads())
 
 
 def _add(counts: Counts, more: Counts) -> None:

@@ -55,8 +55,11 @@ def describe_predictions(operation: Schema, model: Model) -> None:
 
 
 def check_ready(request: Request) -> None:
-    """Raise Unavailable while the service starts or drains."""
-    reason = request.app.state.readiness.reason
+    """Raise Unavailable while the service starts or drains, or its model is stuck."""
+    state = request.app.state
+    reason = state.readiness.reason
+    if reason is None and state.model.failed_threads:
+        reason = "stuck in a call of the model"
     if reason is not None:
         raise Unavailable(f"The service is {reason}.", headers={"Retry-After": "1"})
 

@@ -13,7 +13,7 @@ from ...schema.request_parser import Values
 from ...schema.signature import CellRows, Signature
 from .captured_warnings import capture_warnings
 from .fast_paths import MatrixFunction, OutOfRange, fast_path
-from .inputs import input_builder
+from .inputs import MixedNulls, input_builder, rows_by_nulls
 
 # `predict` of these gives the class of the highest probability, or of the highest score, which also
 # has the highest probability: `predict_proba` alone gives both labels and probabilities.
@@ -44,12 +44,18 @@ Batch = Any
 
 
 class ServedEstimator:
-    """A `Predictor` that calls an estimator as its signature says."""
+    """A `Predictor` that calls an estimator as its signature says.
 
-    def __init__(self, estimator: Any, signature: Signature) -> None:
+    together: whether all rows of a call belong together, as the prediction for one depends on the
+    others. If not, the prediction for a row is the same alone and in any batch.
+    """
+
+    def __init__(self, estimator: Any, signature: Signature, *, together: bool = False) -> None:
         self._estimator = estimator
         self._signature = signature
-        self._build_input = input_builder(signature, named=not fitted_on_array(estimator))
+        self._build_input = input_builder(
+            signature, named=not fitted_on_array(estimator), mixed_nulls=together
+        )
         self._fast_path: MatrixFunction | None = None
         tasks: dict[str, Callable[[Batch], Outputs]] = {
             "classification": self._classify,
@@ -68,9 +74,18 @@ class ServedEstimator:
 
     def __call__(self, rows: Values) -> Outputs:
         """Predict n rows, each in signature order. Raises any exception of the estimator."""
-        batch = self._build_input(rows)
+        try:
+            batch = self._build_input(rows)
+        except MixedNulls:
+            return self._predict_groups(cast("CellRows", rows))
         with np.errstate(all="ignore"):  # the caller rejects outputs that are not finite
             return self._predict(batch)
+
+    def _predict_groups(self, rows: CellRows) -> Outputs:
+        """Predict rows with different nulls: one call for each group of rows with the same."""
+        groups = rows_by_nulls(self._signature, rows)
+        parts = [self([rows[number] for number in numbers]) for numbers in groups]
+        return Outputs.joined(parts).take(np.argsort(np.concatenate(groups)))
 
     def use_fast_path(self, rows: CellRows) -> None:
         """Use a fast path from now on, if it gives bit-equal outputs for `rows`.
@@ -87,17 +102,29 @@ class ServedEstimator:
                 # If it fails for any reason, the estimator is called as before.
                 self._fast_path = fast_path(self._estimator, np.array(complete, dtype=np.float64))
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a fast path: only linear models, trees and forests have one.
+
+        What their fast path does not compute, the estimator does, in arithmetic of the same kind.
+        """
+        return self._fast_path is not None
+
     def _scores(self, method: str, batch: Batch) -> NDArray[np.float64]:
         if self._fast_path is not None:
             with suppress(OutOfRange):  # the estimator itself accepts the row or raises an error
                 return self._fast_path(batch)
-        return np.asarray(self._call(method, batch), dtype=np.float64)
+        return np.array(self._call(method, batch), dtype=np.float64)
 
     def _call(self, method: str, batch: Batch) -> Any:
-        if isinstance(batch, np.ndarray):  # it may be a view of a request's bytes
-            batch = np.require(batch, requirements=["ALIGNED", "WRITEABLE"])
+        """Call a method of the estimator.
+
+        The estimator gets a copy: the batch may be a read-only view of a request's bytes, and a
+        step with `copy=False` modifies its input, which the next method would get. The result may
+        be memory of the estimator, which its next call overwrites: the caller copies it.
+        """
         with capture_warnings():
-            return getattr(self._estimator, method)(batch)
+            return getattr(self._estimator, method)(batch.copy())
 
     def _regress(self, batch: Batch) -> Outputs:
         values = self._scores("predict", batch)
@@ -124,7 +151,7 @@ class ServedEstimator:
         return Outputs(np.column_stack([to_indices(column) for to_indices, column in columns]))
 
     def _detect_outliers(self, batch: Batch) -> Outputs:
-        scores = np.asarray(self._call("decision_function", batch), dtype=np.float64)
+        scores = np.array(self._call("decision_function", batch), dtype=np.float64)
         outlier = np.asarray(self._call("predict", batch)) == -1
         return Outputs(outlier, scores=scores.reshape(len(batch)))
 
@@ -165,7 +192,7 @@ def indicator_probabilities(probabilities: Any, classes: Any) -> NDArray[np.floa
     classes: the indicators of each label that were seen in training.
     """
     if not isinstance(probabilities, list):
-        return np.asarray(probabilities, dtype=np.float64)
+        return np.array(probabilities, dtype=np.float64)
     columns = [
         label[:, list(seen).index(1)] if 1 in seen else np.zeros(len(label))
         for label, seen in zip(probabilities, classes, strict=True)

@@ -1,5 +1,6 @@
 """Builds the input of an estimator from the rows of a batch, as the layout says."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -8,14 +9,26 @@ import numpy as np
 
 from ...model_files.load_errors import LibraryMissing
 from ...schema.request_parser import Values
-from ...schema.signature import Cell, Column, Signature
+from ...schema.signature import Cell, CellRows, Column, Signature
 
 
-def input_builder(signature: Signature, *, named: bool = True) -> Callable[[Values], Any]:
+class MixedNulls(Exception):
+    """An integer or boolean column holds null in some rows and values in others.
+
+    NumPy has no type for both. As floats, the integers of the other rows would lose digits, and an
+    encoder that was fitted on integers or booleans would not know them: see `rows_by_nulls`.
+    """
+
+
+def input_builder(
+    signature: Signature, *, named: bool = True, mixed_nulls: bool = False
+) -> Callable[[Values], Any]:
     """A function from n rows, each in signature order, to one batch.
 
     Layout array: (n, columns) float64, NaN for null. Layout frame: a DataFrame, or an array of
     objects if not `named`. Layout text: a list of strings.
+    mixed_nulls: whether a null may change the type of an integer or boolean column for all rows;
+    if not, the function raises MixedNulls, so that the type of a column depends on no other row.
     Raises LibraryMissing if the layout is frame and pandas is not installed.
     """
     if signature.layout == "text":
@@ -31,13 +44,29 @@ def input_builder(signature: Signature, *, named: bool = True) -> Callable[[Valu
     def frame(rows: Values) -> Any:
         columns = zip(inputs, zip(*rows, strict=True), strict=True)
         return pandas.DataFrame(
-            {column.name: _series(pandas, column, cells) for column, cells in columns}
+            {column.name: _series(pandas, column, cells, mixed_nulls) for column, cells in columns}
         )
 
     return frame if named else lambda rows: frame(rows).to_numpy(dtype=object)
 
 
-def _series(pandas: Any, column: Column, cells: Sequence[Cell]) -> Any:
+def rows_by_nulls(signature: Signature, rows: CellRows) -> list[list[int]]:
+    """The numbers of the rows, grouped so that no group has MixedNulls: as few groups as possible.
+
+    The rows of a group have null in the same integer and boolean columns.
+    """
+    positions = [
+        position
+        for position, column in enumerate(signature.inputs)
+        if column.nullable and column.dtype in {"int64", "bool"}
+    ]
+    groups: defaultdict[tuple[bool, ...], list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        groups[tuple(row[position] is None for position in positions)].append(number)
+    return list(groups.values())
+
+
+def _series(pandas: Any, column: Column, cells: Sequence[Cell], mixed_nulls: bool) -> Any:
     """One column as `pandas.read_csv` would read it, NaN for null; or a Categorical."""
     if column.categorical:
         known = set(column.categories or ())
@@ -45,9 +74,12 @@ def _series(pandas: Any, column: Column, cells: Sequence[Cell]) -> Any:
         return pandas.Categorical(cells, categories=column.categories)
     if column.dtype == "string":
         return pandas.array(cells, dtype="str")
-    if column.dtype == "bool":
-        if column.nullable and None in cells:
-            return np.array([np.nan if cell is None else cell for cell in cells], dtype=object)
-        return np.array(cells, dtype=np.bool_)
-    whole = column.dtype == "int64" and not (column.nullable and None in cells)
-    return np.array(cells, dtype=np.int64 if whole else np.float64)
+    if column.dtype == "float64":
+        return np.array(cells, dtype=np.float64)
+    if column.nullable and None in cells:
+        if not mixed_nulls and cells.count(None) < len(cells):
+            raise MixedNulls
+        if column.dtype == "int64":
+            return np.array(cells, dtype=np.float64)
+        return np.array([np.nan if cell is None else cell for cell in cells], dtype=object)
+    return np.array(cells, dtype=np.bool_ if column.dtype == "bool" else np.int64)

@@ -27,15 +27,17 @@ from .trusted_types import check_trusted
 from .versions import check_release
 
 
-def wrap_estimator(estimator: Any, signature: Signature) -> ServedEstimator:
+def wrap_estimator(
+    estimator: Any, signature: Signature, *, together: bool = False
+) -> ServedEstimator:
     """Prepare an estimator for serving with a signature. This modifies the estimator.
 
-    Raises LibraryMissing or SignatureMismatch.
+    together: see `ServedEstimator`. Raises LibraryMissing or SignatureMismatch.
     """
     try:
         _check_shape(estimator, signature)
         prepare(estimator, names=signature.layout == "frame")
-        return ServedEstimator(estimator, signature)
+        return ServedEstimator(estimator, signature, together=together)
     except LoadError:
         raise
     except Exception as error:  # a crafted file may hold an estimator in any state

@@ -31,4 +31,5 @@ class ScikitLearnRuntime:
         from .loading import parse, wrap_estimator  # noqa: PLC0415
 
         estimator = parse(data, manifest.artifact.trusted_types, transformers)
-        return wrap_estimator(estimator, manifest.signature)
+        together = not manifest.probes.row_independent
+        return wrap_estimator(estimator, manifest.signature, together=together)
