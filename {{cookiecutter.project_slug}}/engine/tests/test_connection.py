@@ -54,6 +54,11 @@ def create_app_with_routes(*arguments):
 example.create_app = create_app_with_routes
 """
 HOST = b"Host: test\r\n"
+CHUNKED = (
+    b"POST /predict HTTP/1.1\r\n"
+    + HOST
+    + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 LIMITS = {
     "max_body_bytes": 100_000,
     "header_timeout": 0.3,
@@ -172,6 +177,15 @@ def responds_quickly(service: Service, manifest: Manifest) -> bool:
         (b"GET http:// HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"GET /\xff HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"CONNECT a:80 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET /livez HTTP/2.0\r\n" + HOST + b"\r\n", 400),
+        (b"GET /livez HTTP/0.9\r\n" + HOST + b"\r\n", 400),
+        (b"GET /livez\r\n" + HOST + b"\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: user@test\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: test/path\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: test:port\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: t\xc3\xa9st\r\n\r\n", 400),
     ],
 )
 def test_an_invalid_request_gets_one_problem_document_and_its_connection_is_closed(
@@ -331,13 +345,74 @@ def test_pipelined_requests_get_their_responses_in_order(
     assert b"ready" in received[-1][1]
 
 
-def test_invalid_data_after_a_request_does_not_affect_its_response(
+@pytest.mark.parametrize("invalid", [b"nonsense\r\n\r\n", CHUNKED + b"zz\r\n"])
+def test_requests_before_invalid_data_are_answered_first(
+    invalid: bytes, good: bytes, client: socket.socket
+) -> None:
+    client.sendall(good * 20 + invalid + good)
+    assert statuses(client) == [200] * 20 + [400]
+
+
+def test_pipelined_requests_that_arrive_at_once_wait_for_their_turn(
     good: bytes, client: socket.socket
 ) -> None:
-    client.sendall(good + b"nonsense\r\n\r\n")
-    received = statuses(client)
-    assert received[0] == 200
-    assert len(received) <= 2, "the nonsense may get a response, but only one"
+    """More than may be parsed before the first response, and bodies among them."""
+    probes = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+    last = b"GET /livez HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
+    client.sendall((good + probes * 300) * 3 + CHUNKED + b"1\r\n{\r\n0\r\n\r\n" + last)
+    assert statuses(client) == [200] * 903 + [400, 200]
+
+
+@pytest.mark.parametrize("host", [b"", b"a_b.example:80", b"[::1]:8000", b"127.0.0.1", b"x.y."])
+def test_a_host_with_or_without_a_port_is_a_host(host: bytes, client: socket.socket) -> None:
+    client.sendall(b"GET /livez HTTP/1.1\r\nConnection: close\r\nHost: " + host + b"\r\n\r\n")
+    assert statuses(client) == [200]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_trailers_are_ignored(parts: int, manifest: Manifest, client: socket.socket) -> None:
+    """Among them a name that would be a header of the request."""
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    body = json.dumps({"instances": [example_row(manifest)]}).encode()
+    request = [
+        CHUNKED.replace(HOST, HOST + b"Connection: close\r\n"),
+        b"%x\r\n%s\r\n0\r\n" % (len(body), body),
+        b"Content-Type: text/plain\r\nDigest:\r\nX-Request-ID: trailer\r\n\r\n",
+    ]
+    for part in request if parts > 1 else [b"".join(request)]:
+        client.sendall(part)
+    assert statuses(client) == [200]
+
+
+@pytest.mark.parametrize("trailers", [b"a: b\r\n" * 101, b"a: " + b"b" * 20_000 + b"\r\n"])
+def test_trailers_are_bounded_like_headers(trailers: bytes, client: socket.socket) -> None:
+    client.sendall(CHUNKED + b"1\r\n{\r\n0\r\n" + trailers + b"\r\n")
+    assert statuses(client) == [431]
+
+
+@pytest.mark.parametrize("start", [b"0\r\nX: ", b"0\r\nX", b"1;name=", b'1;name="'])
+def test_a_trailer_or_chunk_extension_without_end_ends_with_the_connection(
+    start: bytes, client: socket.socket
+) -> None:
+    client.sendall(CHUNKED + start)
+    send_until_closed(client, b"a" * 65_536)
+
+
+def test_chunk_extensions_add_up(client: socket.socket) -> None:
+    client.sendall(CHUNKED + (b"1;" + b"a" * 1000 + b"\r\n \r\n") * 30 + b"0\r\n\r\n")
+    assert statuses(client) == [431]
+
+
+@pytest.mark.parametrize(
+    "tokens", [b"close, TE", b"TE, close", b"close, Upgrade", b"upgrade,Close"]
+)
+def test_close_among_other_tokens_closes(tokens: bytes, client: socket.socket) -> None:
+    fields = b"Connection: " + tokens + b"\r\nUpgrade: h2c\r\nTE: trailers\r\n"
+    client.sendall(b"GET /livez HTTP/1.1\r\n" + HOST + fields + b"\r\n")
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    assert response.status == 200
+    assert response.headers["connection"] == "close"
 
 
 def test_an_offered_upgrade_is_declined_and_the_body_read(
@@ -373,6 +448,27 @@ def test_head_and_204_have_no_body(client: socket.socket) -> None:
     assert b"transfer-encoding" not in nothing
     client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
     assert statuses(client) == [200]
+
+
+def test_no_response_names_the_server(client: socket.socket) -> None:
+    """Neither a response of the application nor one of the connection."""
+    client.sendall(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\nnonsense\r\n\r\n")
+    with client.makefile("rb") as file:
+        received = file.read().lower()
+    assert received.count(b"http/1.1 ") == 2
+    assert b"\r\nserver:" not in received
+
+
+def test_forwarded_headers_are_not_believed(service: Service) -> None:
+    """Whoever reaches the service can send them, so the log has the client of the connection."""
+    forwarded = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Real-IP": "203.0.113.9",
+        "Forwarded": "for=203.0.113.9",
+        "X-Forwarded-Proto": "https",
+    }
+    service.request("GET", "/forwarded", headers=forwarded)
+    assert json.loads(service.wait_for_line("/forwarded"))["client"] == "127.0.0.1"
 
 
 def test_a_response_never_has_a_header_with_a_line_break(client: socket.socket) -> None:

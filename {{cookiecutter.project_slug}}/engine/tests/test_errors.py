@@ -262,10 +262,59 @@ def test_readyz_gets_503_while_a_call_of_the_model_is_stuck(
         assert post_again.status_code == 200
 
 
+def test_a_client_cannot_extend_the_deadline_of_the_server(
+    settings: Settings, loaded: LoadedModel, row: list[float]
+) -> None:
+    free = threading.Event()
+
+    def predict(batch: Values) -> Outputs:
+        assert free.wait(30)
+        return loaded.predict(batch)
+
+    free.set()
+    short = settings.model_copy(update={"inline_seconds": 0, "request_timeout": 0.2})
+    with TestClient(create_app(short, with_predict(loaded, predict))) as client:
+        body = json.dumps({"instances": [row]}).encode()
+        free.clear()
+        release = threading.Timer(3, free.set)  # so that without a deadline there is a prediction
+        release.start()
+        try:
+            assert post(client, body, **{"X-Request-Timeout-Ms": "60000"})["status"] == 504
+        finally:
+            release.cancel()
+            free.set()
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "", "9" * 10])
 def test_an_invalid_timeout_gets_422(client: TestClient, row: list[float], value: str) -> None:
     body = json.dumps({"instances": [row]}).encode()
     assert post(client, body, **{"X-Request-Timeout-Ms": value})["status"] == 422
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_nan_gets_400_that_says_what_a_missing_value_is(client: TestClient, value: float) -> None:
+    document = post(client, json.dumps({"instances": [[value]]}).encode())
+    assert document["status"] == 400
+    assert "JSON has no NaN or Infinity; null stands for a missing value." in str(document)
+
+
+def test_nan_in_a_string_is_not_the_reason(client: TestClient) -> None:
+    document = post(client, b'{"instances": [["NaN" x]]}')
+    assert document["status"] == 400
+    assert "null" not in str(document["detail"])
+
+
+def test_a_row_that_is_not_in_a_list_of_rows_is_named(client: TestClient, row: list[float]) -> None:
+    document = post(client, json.dumps({"instances": row}).encode())
+    assert document["status"] == 422
+    assert document["detail"] == "instances must be a list of rows."
+    assert document["errors"][0]["message"] == "must be an object or an array"
+
+
+def test_of_duplicate_names_the_last_one_counts(client: TestClient, row: list[float]) -> None:
+    rows = json.dumps([row])
+    body = f'{{"instances": "first", "instances": {rows}}}'.encode()
+    assert client.post("/predict", content=body, headers=JSON).status_code == 200
 
 
 def test_readyz_gets_503_while_draining_and_livez_does_not(client: TestClient) -> None:
@@ -275,7 +324,3 @@ def test_readyz_gets_503_while_draining_and_livez_does_not(client: TestClient) -
     assert response.json()["detail"] == "The service is draining."
     assert int(response.headers["retry-after"]) >= 1
     assert client.get("/livez").status_code == 200
-
-
-def test_no_response_names_the_server(client: TestClient) -> None:
-    assert "server" not in client.get("/livez").headers

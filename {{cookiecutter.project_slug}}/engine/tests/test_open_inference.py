@@ -704,3 +704,11 @@ def test_every_task_has_its_outputs(
         assert list(np.asarray(output.values).ravel()) == flat
         assert spec.shape == (-1, *shape[1:])
         assert len(to_bytes(datatype, output.values)) > 0
+
+
+def test_nan_in_json_gets_400_that_says_what_a_missing_value_is(
+    client: TestClient, path: str
+) -> None:
+    response = client.post(f"{path}/infer", content=b'{"inputs": [{"data": [NaN]}]}')
+    assert response.status_code == 400
+    assert "JSON has no NaN or Infinity; null stands for a missing value." in response.text

@@ -5,9 +5,14 @@ has only the id of the log line. `protocols/` and `web/` decide the format of an
 not its content.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Self
+
+# What json.dumps writes for a float that is not finite.
+_NOT_FINITE = ("NaN", "Infinity")
 
 # The server does not read a rejected request to its end, so its connection cannot be reused.
 _CLOSE = {"Connection": "close"}
@@ -119,6 +124,15 @@ class InvalidJSON(RequestError):
     kind = "invalid-json"
     title = "Not JSON"
 
+    @classmethod
+    def because(cls, error: ValueError) -> Self:
+        """The error after a decoder's error."""
+        detail = f"The body is not JSON: {error}."
+        number = isinstance(error, JSONDecodeError) and error.doc[error.pos : error.pos + 8]
+        if number and number.startswith(_NOT_FINITE):
+            detail += " JSON has no NaN or Infinity; null stands for a missing value."
+        return cls(detail)
+
 
 class Unauthorized(RequestError):
     """The request has no API key, or an unknown one."""
@@ -214,6 +228,21 @@ class QueueFull(RequestError):
     status = 503
     kind = "queue-full"
     title = "Too busy"
+
+
+class BuffersFull(RequestError):
+    """The connections hold as much as they may: `SERVING_MAX_BUFFERED_BYTES`."""
+
+    status = 503
+    kind = "buffers-full"
+    title = "Too busy"
+
+    @classmethod
+    def retry(cls) -> Self:
+        """The error, with the time after which a client may try again."""
+        seconds = random.randint(1, 3)  # noqa: S311 - so that clients do not return together
+        headers = {**_CLOSE, "Retry-After": str(seconds)}
+        return cls("Too many requests are being received.", headers=headers)
 
 
 class Unavailable(RequestError):

@@ -104,6 +104,12 @@ class ServingSettings(BaseSettings):
     max_body_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
     """Largest request body; a larger one gets 413. 1 MiB holds 1,000 rows of about 100 numbers."""
 
+    max_buffered_bytes: Annotated[int, Field(gt=0)] = 128 * 1024 * 1024
+    """Most bytes that the connections of one worker hold together: requests until their response,
+    and responses that their clients have not read. Beyond them a new request with a body gets 503,
+    and the slowest connections are closed. One request of the largest size always fits. Keep it
+    well below the memory limit; watch serving_buffered_bytes."""
+
     max_url_bytes: Annotated[int, Field(gt=0)] = 8192
     """Longest URL; a longer one gets 414."""
 

@@ -1,32 +1,32 @@
 """One client's connection: uvicorn's HTTP/1.1 protocol with limits on size and time.
 
-An invalid request is rejected here with 400, 408, 414 or 431, and its connection is closed.
-httptools reports a header when it is complete, so bytes are counted as they arrive. Timeouts are
-checked for all connections in turn (`check_timeout`) instead of by a timer for each request.
-The tables in `phase.py` show the states of a connection.
+An invalid request is rejected here with 400, 408, 414, 431 or 503, and its connection is closed.
+Timeouts are checked for all connections in turn (`check_timeout`) instead of by a timer for each
+request. The tables in `phase.py` show the states of a connection.
 """
 
 import asyncio
 import math
-from collections import deque
 from typing import Any
 
-import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..asgi import Header, Scope
-from ..errors import HeaderTimeout, MalformedRequest, RequestError
+from ..errors import BuffersFull, HeaderTimeout, RequestError
 from ..telemetry.metrics import Metrics
 from . import request_head
 from .cycle import RequestResponseCycle
-from .limits import LINGER, ConnectionLimits
+from .limits import LINGER, REQUEST_BYTES, ConnectionLimits
+from .overload import close_slowest
 from .phase import BODY, CLOSING, HEAD, IDLE
+from .reader import Reader
+
+_BODILESS = {b"GET", b"HEAD"}
 
 
-class Connection(HttpToolsProtocol):
-    """Reads requests, runs the application for each in turn, and enforces the limits."""
+class Connection(Reader):
+    """Runs the application for each request in turn, and enforces the limits."""
 
     def __init__(
         self,
@@ -39,31 +39,24 @@ class Connection(HttpToolsProtocol):
         metrics: Metrics,
         format_error: request_head.FormatError,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.limits = limits
-        self._metrics = metrics
+        super().__init__(config, server_state, app_state, _loop, limits=limits, metrics=metrics)
         self._format_error = format_error
-        self._phase = IDLE
-        self._deadline = self.loop.time() + limits.header_timeout
+        self._deadline = self.waiting_since + limits.header_timeout
         self._ending = False
-        self._head_bytes = 0
-        self._all_head = True
-        """Whether the data that arrived last is part of one incomplete head."""
-        self._responding: RequestResponseCycle | None = None
-        self._receiving: RequestResponseCycle | None = None
-        """The request whose body is being read."""
-        self._pipelined: deque[RequestResponseCycle] = deque()
-        """Requests that arrived before the response to the previous one."""
+        self._rejection: tuple[RequestError, str] | None = None
+        """The error that follows the responses that are due, and the path of its request."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client disconnected: cancel the predictions for it."""
         self._phase = CLOSING
         self._ending = True
-        self._pipelined.clear()
         for cycle in (self._responding, self._receiving):
             if cycle is not None and not cycle.complete:
                 cycle.disconnect()
         super().connection_lost(exc)
+        self._forget()
+        self._metrics.buffered_bytes -= self._unread_response
+        self._unread_response = 0
 
     def shutdown(self) -> None:
         """Close the connection after the response that is due."""
@@ -74,47 +67,21 @@ class Connection(HttpToolsProtocol):
 
     def check_timeout(self, now: float) -> None:
         """Close the connection if its deadline has passed."""
-        if now < self._deadline:
+        if now < self._deadline and now < self._write_deadline:
             return
-        if self._phase is HEAD:
-            self._reject(HeaderTimeout.after(self.limits.header_timeout))
-        elif self._phase is CLOSING or self.transport.get_write_buffer_size():
+        unread = now >= self._write_deadline or self.transport.get_write_buffer_size()
+        if self._phase is CLOSING or unread:
             self.transport.abort()  # the client does not read its response
+        elif self._phase is HEAD and self.flow.read_paused:
+            pass  # this side does not read
+        elif self._phase is HEAD:
+            self._reject(HeaderTimeout.after(self.limits.header_timeout))
         else:
             self._close()
-
-    def pause_writing(self) -> None:
-        """The client does not read its response: start a timeout, as long as for a body."""
-        super().pause_writing()
-        self._deadline = self.loop.time() + self.limits.body_timeout
-
-    def resume_writing(self) -> None:
-        """The client reads its response again."""
-        super().resume_writing()
-        if self._responding is not None:
-            self._deadline = math.inf
 
     def default_headers(self) -> list[Header]:
         """The headers of every response; `Connection: close` among them while draining."""
         return self.server_state.default_headers
-
-    def data_received(self, data: bytes) -> None:
-        """Parse data that arrived."""
-        if self._phase is CLOSING:
-            return
-        self._all_head = self._phase is not BODY
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            cause = error.__context__  # raised by a method below, which the parser called
-            malformed = MalformedRequest("The request is not HTTP/1.1.")
-            self._reject(cause if isinstance(cause, RequestError) else malformed)
-        if self._phase is HEAD and self._all_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.limits.header_bytes:
-                self._reject(request_head.too_large_head(self.url, self.headers, self.limits))
 
     def on_message_begin(self) -> None:
         """The first byte of a request has arrived."""
@@ -123,11 +90,8 @@ class Connection(HttpToolsProtocol):
             return
         self._phase = HEAD
         self._head_bytes = 0
-        self._deadline = self.loop.time() + self.limits.header_timeout
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header field is complete."""
-        self.headers.append((name.lower(), value))
+        self.waiting_since = now = self.loop.time()
+        self._deadline = now + self.limits.header_timeout
 
     def on_headers_complete(self) -> None:
         """Start the request, or queue it until the response to the previous one is complete.
@@ -139,7 +103,10 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         request_head.check_head(self.url, self.headers, version, self.limits)
         scope: Scope = self.scope  # type: ignore[assignment]
-        request_head.fill_scope(scope, self.parser.get_method(), self.url, version)
+        method = self.parser.get_method()
+        request_head.fill_scope(scope, method, self.url, version)
+        if self._metrics.buffered_bytes > self.limits.buffered_bytes and method not in _BODILESS:
+            raise BuffersFull.retry()
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
         self._phase = BODY
         self._all_head = False
@@ -150,9 +117,12 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self._pipelined.append(cycle)
+            self._held += REQUEST_BYTES
+            self._metrics.buffered_bytes += REQUEST_BYTES
 
     def on_body(self, body: bytes) -> None:
         """A part of the body has arrived. After the response is complete, it is discarded."""
+        self._framing -= len(body)
         if self._receiving is not None and not self._receiving.complete:
             self._receiving.feed_body(body)
 
@@ -172,12 +142,27 @@ class Connection(HttpToolsProtocol):
         self._responding = None
         if not cycle.keep_alive:
             self._close()
+        elif self._pipelined or self._unparsed or self._phase is not IDLE or self.flow.write_paused:
+            self._continue()
         elif not self.transport.is_closing():
+            self._metrics.buffered_bytes -= self._held
+            self._held = 0
             self.flow.resume_reading()
-            if self._pipelined:
-                self._start(self._pipelined.popleft())
-            elif self._phase is not HEAD:
-                self._await_next()
+            self._await_next()
+
+    def _continue(self) -> None:
+        """Go on with what has arrived, or is due, besides the response that is complete."""
+        self._release()
+        if self.transport.is_closing():
+            return
+        if self._pipelined:
+            self._start(self._pipelined.popleft())
+        elif self._rejection is not None:
+            self._write_final(*self._rejection)
+            self._close()
+        elif self._phase is not HEAD:
+            self._await_next()
+        self._read_on()
 
     def fail(self, cycle: RequestResponseCycle, error: RequestError) -> None:
         """The application sent no complete response: close, so that the client does not wait."""
@@ -197,31 +182,37 @@ class Connection(HttpToolsProtocol):
         seconds = self.limits.keep_alive if self._phase is IDLE else self.limits.body_timeout
         self._deadline = self.loop.time() + seconds
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parse again without the offer: httptools does not read the body of such a request."""
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            self._reject(MalformedRequest("CONNECT is not supported."))
-            return
-        self.parser = httptools.HttpRequestParser(self)
-        self.data_received(request_head.without_upgrade(method, self.url, self.headers) + rest)
+    def _make_room(self) -> None:
+        connections: Any = self.server_state.connections
+        close_slowest(connections, self._metrics, self.limits.buffered_bytes, now=self.loop.time())
+
+    def give_up(self) -> None:
+        """Reject the request that is being received, or abort a response that is not read."""
+        if self.flow.write_paused:
+            self._forget()
+            self.transport.abort()
+        else:
+            self._reject(BuffersFull.retry())
 
     def _reject(self, error: RequestError) -> None:
         """Reject an invalid request as in the table of `phase.py`: respond with an error, close."""
         self._metrics.refused(error.kind)
         cycle = self._receiving
         self._receiving = None
-        self._pipelined.clear()
-        if cycle is not None and not cycle.complete and cycle is self._responding:
+        self._unparsed = b""
+        if cycle is not None and cycle is self._responding:
             cycle.disconnect()
             self._responding = None
             if not cycle.nothing_sent:
                 self._close()
                 return
         elif self._responding is not None:
-            self._responding.keep_alive = False
+            if cycle is not None:
+                self._pipelined.remove(cycle)
+            self._rejection = error, request_head.requested_path(self.url)
             self._phase = CLOSING
             self._deadline = math.inf
+            self._release()
             return
         elif cycle is not None:  # its response is complete
             self._close()
@@ -239,9 +230,10 @@ class Connection(HttpToolsProtocol):
             return
         self._ending = True
         self._receiving = None
-        sending = self._phase is HEAD or self._phase is BODY
+        sending = self._phase is HEAD or self._phase is BODY or self._rejection is not None
         self._phase = CLOSING
         self._deadline = self.loop.time() + LINGER
+        self._forget()
         if sending and self.transport.can_write_eof():
             self.flow.resume_reading()
             self.transport.write_eof()

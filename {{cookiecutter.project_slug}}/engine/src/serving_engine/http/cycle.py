@@ -66,10 +66,11 @@ class RequestResponseCycle:
         self.more_body = True
         self.started = False
         self.complete = False
+        self.received = 0
+        """Bytes of the body that have arrived."""
         self._connection = connection
         self._chunks: list[bytes] = []
         self._unread = 0
-        self._received = 0
         self._ended = False
         self._deadline = 0.0
         self._wakeup: asyncio.Future[None] | None = None
@@ -103,6 +104,7 @@ class RequestResponseCycle:
     def feed_body(self, body: bytes) -> None:
         """Store a part of the body; reading pauses while too much of it waits."""
         self._chunks.append(body)
+        self.received += len(body)
         self._unread += len(body)
         if self._unread > READ_AHEAD:
             self._connection.flow.pause_reading()
@@ -116,6 +118,7 @@ class RequestResponseCycle:
     def disconnect(self) -> None:
         """The client disconnected, or received another response: cancel its prediction."""
         self.disconnected = True
+        self._chunks.clear()
         self.wake()
         if self.task is not None and self.scope.get(CANCEL_ON_DISCONNECT):
             self.task.cancel(CLIENT_DISCONNECTED)
@@ -141,8 +144,7 @@ class RequestResponseCycle:
         body = b"".join(self._chunks)
         self._chunks.clear()
         self._unread = 0
-        self._received += len(body)
-        if self._received > self._connection.limits.body_bytes:
+        if self.received > self._connection.limits.body_bytes:
             raise BodyTooLarge.over(self._connection.limits.body_bytes)
         self._ended = not self.more_body
         return {"type": "http.request", "body": body, "more_body": self.more_body}
@@ -168,7 +170,7 @@ class RequestResponseCycle:
             name == b"expect" and value.lower() == b"100-continue"
             for name, value in self.scope["headers"]
         )
-        if expected and not self._received and not self.started:
+        if expected and not self.received and not self.started:
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _too_slow(self, wakeup: "asyncio.Future[None]") -> None:

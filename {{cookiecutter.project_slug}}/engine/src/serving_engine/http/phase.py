@@ -9,11 +9,11 @@ CLOSING follows any phase: after an invalid request, a timeout, the last respons
 
 A response may be due in any phase. When a request is rejected, it decides what follows:
 
-    none                                    the error is the response; the connection closes
-    to this request, nothing is sent yet    as above, and the application sees a disconnect
-    to this request, and a part is sent     the application sees a disconnect; no more is sent
-    to an earlier request                   that response is completed; the connection closes
-    none, as this request got its own       the connection closes
+    no response is due                   the error is the response, then the connection closes
+    to this request, nothing was sent    its task is cancelled, the error is the response
+    to this request, a part was sent     its task is cancelled, the connection closes
+    to earlier requests                  their responses are completed, then the error follows
+    this request has its response        the connection closes
 """
 
 from enum import Enum

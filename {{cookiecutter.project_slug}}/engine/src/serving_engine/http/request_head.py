@@ -1,5 +1,6 @@
 """The head of a request: its checks, its ASGI scope; and the final response on a connection."""
 
+import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
@@ -13,6 +14,12 @@ from .limits import ConnectionLimits
 FormatError = Callable[[RequestError, str], RawResponse]
 """Formats an error in the protocol of a path."""
 
+# host [":" port] (RFC 3986, section 3.2.2); an empty host is valid (RFC 9112, section 3.2).
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?"
+)
+_VERSIONS = ("1.1", "1.0")
+
 
 def check_head(
     url: bytes, fields: Sequence[Header], version: str, limits: ConnectionLimits
@@ -24,15 +31,21 @@ def check_head(
     """
     size = len(url)
     hosts = 0
+    host = b""
     for name, value in fields:
         size += len(name) + len(value)
         if name == b"host":
             hosts += 1
+            host = value
     too_large = size > limits.header_bytes or len(fields) > limits.header_fields
     if too_large or len(url) > limits.url_bytes:
         raise too_large_head(url, fields, limits)
     if hosts > 1 or (not hosts and version == "1.1"):  # RFC 9112, section 3.2
         raise MalformedRequest("The request must have one Host header.")
+    if not _HOST.fullmatch(host):
+        raise MalformedRequest("The Host header is not a host.")
+    if version not in _VERSIONS:
+        raise MalformedRequest("The request is not HTTP/1.1.")
 
 
 def too_large_head(url: bytes, fields: Sequence[Header], limits: ConnectionLimits) -> RequestError:
@@ -62,7 +75,10 @@ def without_upgrade(method: bytes, url: bytes, fields: Sequence[Header]) -> byte
     """The head of a request without its offer of an upgrade (RFC 9110, section 7.8)."""
     lines = [method, b" ", url, b" HTTP/1.1\r\n"]
     for name, value in fields:
-        if name not in {b"connection", b"upgrade"}:
+        if name == b"connection":
+            tokens = [token.strip(b" \t") for token in value.lower().split(b",")]
+            lines += (b"connection: ", b"close" if b"close" in tokens else b"keep-alive", b"\r\n")
+        elif name != b"upgrade":
             lines += (name, b": ", value, b"\r\n")
     return b"".join([*lines, b"\r\n"])
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from ..heap import freeze_heap, tune_malloc
+from ..heap import freeze_heap, trim_heap, tune_malloc
 from ..http.connection import Connection
 from ..http.limits import ConnectionLimits
 from ..settings import ServingSettings
@@ -120,7 +120,9 @@ class Server(uvicorn.Server):
         self._state = app.state
         self._model_failed = False
         self._drain_until = 0.0
+        self._metrics = app.state.metrics
         self._body_bytes = settings.max_body_bytes
+        self._max_freed = ConnectionLimits.of(settings).buffered_bytes // 4
 
     def drain(self, delay: float) -> None:
         """Begin the graceful shutdown; connections are accepted for another `delay` seconds."""
@@ -137,12 +139,21 @@ class Server(uvicorn.Server):
         self._sweeper = asyncio.create_task(self._check_timeouts())
 
     async def _check_timeouts(self) -> None:
-        """Check all connections for timeouts, periodically."""
+        """Check all connections for timeouts, periodically.
+
+        If they have freed much since they held most, malloc returns it to the system: small objects
+        between the freed blocks keep it from doing so by itself.
+        """
         loop = asyncio.get_running_loop()
+        most = 0
         while True:
             await asyncio.sleep(TIMEOUT_CHECK_INTERVAL)
             for connection in list(self.server_state.connections):
                 connection.check_timeout(loop.time())  # type: ignore[union-attr]
+            most = max(most, self._metrics.buffered_bytes)
+            if most - self._metrics.buffered_bytes > self._max_freed:
+                trim_heap()
+                most = self._metrics.buffered_bytes
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.report_not_ready()

@@ -125,7 +125,7 @@ class RequestParser:
         except orjson.JSONDecodeError as error:
             at_the_end = "after document" in error.msg and error.pos == len(error.doc) - 1
             if not at_the_end and "infinity" not in error.msg:
-                return _not_json(error)
+                return InvalidJSON.because(error)
         message = f"must have at most {self._max_rows} items, and nothing nested in them"
         return InvalidInput(
             "The body does not have the form of a request.", [FieldError("/instances", message)]
@@ -139,6 +139,9 @@ class RequestParser:
             return InvalidInput("The body does not have the form of a request.", errors)
         number = int(location[1])
         row = document["instances"][number]
+        if not number and not isinstance(row, dict | list):
+            place = FieldError("/instances/0", "must be an object or an array")
+            return InvalidInput("instances must be a list of rows.", [place])
         if isinstance(row, dict):
             errors += self._unknown_columns(number, row)
         return _invalid_row(number, errors)
@@ -202,16 +205,12 @@ def _decode_json(body: bytes, nan: bool) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if "infinity" not in error.msg and not nan:
-            raise _not_json(error) from None
+            raise InvalidJSON.because(error) from None
     # 1e400 is JSON but exceeds float64: as for 1e39, the error names its place in the body.
     try:
         return from_json(body, allow_inf_nan=nan)
     except ValueError as error:
-        raise _not_json(error) from None
-
-
-def _not_json(error: ValueError) -> InvalidJSON:
-    return InvalidJSON(f"The body is not JSON: {error}.")
+        raise InvalidJSON.because(error) from None
 
 
 def _first_row_is_array(document: object) -> bool:

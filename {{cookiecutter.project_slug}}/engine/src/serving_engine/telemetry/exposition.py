@@ -44,6 +44,7 @@ class Gauges(NamedTuple):
 
     in_flight: int
     queued_rows: int
+    buffered_bytes: int
     model_name: str
     model_version: str
     load_seconds: float
@@ -92,6 +93,11 @@ def engine_families(totals: Totals) -> Iterator[Metric]:
         "serving_failed_threads",
         "Prediction threads that are lost, or stuck in a call.",
         sum(one.failed_threads for one in totals.gauges),
+    )
+    yield GaugeMetricFamily(
+        "serving_buffered_bytes",
+        "Bytes of requests and unread responses that connections hold.",
+        sum(one.buffered_bytes for one in totals.gauges),
     )
     info = GaugeMetricFamily(
         "serving_model_info", "The model served: always 1.", labels=["name", "version"]

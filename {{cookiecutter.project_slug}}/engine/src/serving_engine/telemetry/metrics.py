@@ -79,6 +79,7 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self.in_flight = 0
         self.queued_rows = 0
+        self.buffered_bytes = 0
         self.expired = 0
         self.cancelled = 0
         self.queue_seconds = Histogram(SECONDS)
@@ -199,7 +200,13 @@ class Metrics(Collector):
         return counts
 
     def _gauges(self) -> Gauges:
-        return Gauges(self.in_flight, self.queued_rows, *self._model, self._failed_threads())
+        return Gauges(
+            self.in_flight,
+            self.queued_rows,
+            self.buffered_bytes,
+            *self._model,
+            self._failed_threads(),
+        )
 
 
 def _add(counts: Counts, more: Counts) -> None:

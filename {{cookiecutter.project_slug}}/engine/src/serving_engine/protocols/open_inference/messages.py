@@ -173,7 +173,7 @@ def _decode(header: bytes, tensors: Tensors) -> dict[str, Any]:
     try:
         document = orjson.loads(header)
     except orjson.JSONDecodeError as error:
-        raise InvalidJSON(f"The body is not JSON: {error}.") from None
+        raise InvalidJSON.because(error) from None
     try:
         _REQUEST.validate_python(document)
     except ValidationError as error:
