@@ -45,14 +45,6 @@ def replace(model: Path, other: Path) -> None:
         (model / "new").replace(model / name)
 
 
-def start_loading(model: Path, pipe: Path) -> Path:
-    """A copy of a model whose artifact is a pipe: loading waits until somebody writes to it."""
-    pipe.mkdir()
-    shutil.copy(model / "manifest.json", pipe)
-    os.mkfifo(pipe / "model.skops")
-    return pipe
-
-
 def test_the_supervisor_is_small_and_has_no_threads(environment: Path, once: Path) -> None:
     """Nothing that a model brings is in it: it can always act, and can always fork."""
     with Service(environment, once, workers=2) as service:
@@ -141,14 +133,15 @@ def test_nothing_outlives_a_killed_supervisor(environment: Path, once: Path) -> 
 
 
 def test_a_loader_that_is_killed_while_it_loads_ends_the_start_with_code_3(
-    environment: Path, once: Path, tmp_path: Path
+    environment: Path, sleeper: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
-    model = start_loading(once, tmp_path / "model")
-    with Service(environment, model, workers=2, wait=False) as service:
-        with (model / "model.skops").open("wb"):
-            (loader,) = service.named("loader")
-            os.kill(loader, signal.SIGKILL)
-            assert service.ended() == 3
+    model, besides = sleeper
+    besides = besides | {"HOLD_LOADS": str(tmp_path)}
+    with Service(environment, model, workers=2, wait=False, variables_besides=besides) as service:
+        wait_until((tmp_path / "loading").exists)
+        (loader,) = service.named("loader")
+        os.kill(loader, signal.SIGKILL)
+        assert service.ended() == 3
         (line,) = service.said()
         assert "was killed by signal 9" in line
 
@@ -156,7 +149,7 @@ def test_a_loader_that_is_killed_while_it_loads_ends_the_start_with_code_3(
 # Memory.
 
 
-def test_four_workers_take_little_more_than_one_and_the_bill_is_right(
+def test_four_workers_take_little_more_than_one_and_the_memory_report_is_right(
     environment: Path, forest: Path
 ) -> None:
     taken = {}
@@ -275,13 +268,20 @@ def test_a_second_signal_ends_at_once(environment: Path, once: Path, workers: in
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 def test_a_signal_while_it_loads_ends_that(
-    environment: Path, once: Path, tmp_path: Path, workers: int, sig: int
+    environment: Path,
+    sleeper: tuple[Path, dict[str, str]],
+    tmp_path: Path,
+    workers: int,
+    sig: int,
 ) -> None:
-    model = start_loading(once, tmp_path / "model")
-    with Service(environment, model, workers=workers, wait=False) as service:
-        with (model / "model.skops").open("wb"):
-            os.killpg(service.process.pid, sig)
-            assert service.ended(5) == 0
+    model, besides = sleeper
+    besides = besides | {"HOLD_LOADS": str(tmp_path)}
+    with Service(
+        environment, model, workers=workers, wait=False, variables_besides=besides
+    ) as service:
+        wait_until((tmp_path / "loading").exists)
+        os.killpg(service.process.pid, sig)
+        assert service.ended(5) == 0
         assert service.group() == []
         assert service.said() == []
 
@@ -305,6 +305,8 @@ def test_clients_that_ignore_readiness_are_refused_and_never_left_hanging(
 
 SLEEPER = """
 
+import os
+from pathlib import Path
 from time import sleep
 
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -315,6 +317,10 @@ class Sleeper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, rows):
+        folder = os.environ.get("HOLD_LOADS")
+        while folder and not Path(folder, "release").exists():
+            Path(folder, "loading").touch()
+            sleep(0.01)
         sleep(rows[:, 0].max() if rows[:, 0].max() > 1 else 0)
         return rows
 """
@@ -333,7 +339,10 @@ np.savetxt(sys.argv[2], rows, delimiter=",", header="a,b,c,d", comments="")
 def sleeper(
     environment: Path, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
-    """A model that takes as many seconds as the first column says, and the variables it needs."""
+    """A model that takes as many seconds as the first column says, and the variables it needs.
+
+    It waits, also while it is loaded, if HOLD_LOADS names a folder without the file `release`.
+    """
     out = tmp_path_factory.mktemp("sleeper")
     shutil.copytree(project / "src", out / "src")
     with (out / "src" / "iris_service" / "transformers.py").open("a", encoding="utf-8") as file:
@@ -377,7 +386,7 @@ def test_work_in_flight_is_finished_or_cut_with_a_line(
             wait_until(lambda: service.metric("serving_in_flight") == 2)
             clients.stop()
             os.kill(service.process.pid, signal.SIGTERM)
-            # Whoever comes now is refused, while the request in flight is still computed.
+            # New connections are refused now, while the request in flight is still computed.
             wait_until(lambda: refuses(service.port), 1)
             assert clients.all() == []
             assert service.ended() == 0
@@ -423,7 +432,11 @@ def test_two_services_never_share_a_port(
 
 ELSEWHERE = """
 import sys
+import uvloop
+from iris_service import app, settings
 from iris_service.__main__ import main
+from serving_engine.cli import model_commands
+from serving_engine.process import server
 
 sys.platform = "freebsd"
 main()

@@ -108,8 +108,9 @@ def run_check(command: str) -> object:
     """The exit status of the service's own `check`, run here to import what the service does."""
     (script,) = entry_points(group="console_scripts", name=command)
     try:
+        sys.argv[1:] = ["check"]
         with redirect_stdout(sys.stderr):
-            script.load()(["check"])
+            script.load()()
     except SystemExit as end:
         return end.code
     return None

@@ -18,7 +18,7 @@ from serving_engine.schema.request_parser import Values
 
 from .example_service.app import create_app
 from .example_service.settings import Settings
-from .models import package_iris, with_predict
+from .models import package_held, package_iris, with_predict
 from .service import die_with_parent
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -52,6 +52,20 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return package_iris(tmp_path_factory.mktemp("iris") / "model")
+
+
+@pytest.fixture(scope="session")
+def held_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package_held(tmp_path_factory.mktemp("held") / "model")
+
+
+@pytest.fixture
+def hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that holds up the loads of `held_model` until it has the file `release`."""
+    folder = tmp_path / "hold"
+    folder.mkdir()
+    monkeypatch.setenv("HOLD_LOADS", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

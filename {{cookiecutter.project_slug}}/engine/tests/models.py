@@ -54,6 +54,17 @@ def package_iris(directory: Path, **options: Any) -> Path:
     return package_estimator(model, names, iris.data[::10], directory, **options)
 
 
+def package_held(directory: Path, **options: Any) -> Path:
+    """Package a classifier whose loading waits, as `transformers.Held` says."""
+    iris = load_iris()
+    model = make_pipeline(transformers.Held(), LogisticRegression(max_iter=1000))
+    model.fit(iris.data, iris.target_names[iris.target])
+    names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    held = f"{transformers.__name__}.Held"
+    options = {"trusted_types": [held], **options}
+    return package_estimator(model, names, iris.data[::10], directory, **options)
+
+
 def package_diabetes(directory: Path, **options: Any) -> Path:
     """Package a linear regressor of ten columns; return its directory."""
     diabetes = load_diabetes()

@@ -58,18 +58,30 @@ class Service:
 
     def start(self) -> Self:
         """Start the process without waiting for anything."""
-        self.process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread of these tests holds a lock
-        )
+        self.process = self._start(subprocess.PIPE)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self
+
+    def _start(
+        self, stderr: int, in_process: Callable[[], object] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start the process. in_process: called in it before the command."""
+
+        def prepare() -> None:
+            die_with_parent()
+            if in_process is not None:
+                in_process()
+
+        return subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+            preexec_fn=prepare if sys.platform != "win32" else None,
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -220,7 +232,7 @@ def _run(arguments: list[str], variables: dict[str, str]) -> subprocess.Complete
         text=True,
         timeout=PATIENCE,
         check=False,
-        preexec_fn=die_with_parent,
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
 
 

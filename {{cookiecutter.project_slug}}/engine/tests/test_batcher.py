@@ -172,6 +172,16 @@ async def test_a_cancelled_caller_is_not_computed(make: MakeBatcher, model: Gate
 
 
 @in_event_loop
+async def test_a_caller_that_is_cancelled_just_before_the_call_is_not_computed(
+    make: MakeBatcher, model: GatedModel
+) -> None:
+    cancelled, waiting = await queue(make(), rows(1), rows(2))
+    cancelled.cancel()
+    assert (await waiting).values.tolist() == [4]
+    assert model.batches == [[2]]
+
+
+@in_event_loop
 async def test_expired_work_never_starts(make: MakeBatcher, model: GatedModel) -> None:
     batcher = make()
     first = await busy(batcher, model)

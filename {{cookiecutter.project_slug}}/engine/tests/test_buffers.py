@@ -145,6 +145,23 @@ def test_responses_that_are_not_read_are_bounded(service: Service) -> None:
         assert memory(service) - before < LIMIT + 32 * MIB
 
 
+def test_few_pipelined_requests_are_parsed_before_their_turn(service: Service) -> None:
+    """The others are held as bytes: a parsed request needs a hundred times as much memory."""
+    count = 5000
+    first = HEAD.replace(b"/predict", b"/held").replace(b"1000000", b"0")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as client:
+        client.sendall(first + PROBE * count)
+        wait_until(lambda: buffered(service) > 20_000)
+        assert buffered(service) < count * len(PROBE) + MIB
+        service.request("GET", "/release")
+        received = bytearray()
+        while received.count(b"HTTP/1.1 ") < count + 1:
+            data = client.recv(MIB)
+            assert data, "the connection was closed"
+            received += data
+        assert received.count(b"HTTP/1.1 200 OK") == count + 1
+
+
 def test_a_client_that_reads_no_responses_is_not_read_either(
     service: Service, clients: list[socket.socket]
 ) -> None:

@@ -190,6 +190,8 @@ def test_invalid_arguments_end_with_code_2(
 NOT_LINUX = """
 import sys
 from serving_engine import Service, run_command_line
+from serving_engine.cli import model_commands
+from tests.example_service import settings
 sys.platform = "darwin"
 try:
     run_command_line(Service("tests.example_service"), ["serve", "--workers", "2"])

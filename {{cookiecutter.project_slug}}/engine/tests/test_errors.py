@@ -250,7 +250,7 @@ def test_readyz_gets_503_while_a_call_of_the_model_is_stuck(
         free.clear()
         try:
             assert post(client, body, **{"X-Request-Timeout-Ms": "50"})["status"] == 504
-            wait_until(lambda: client.get("/readyz").status_code == 503)
+            wait_until(lambda: client.get("/readyz").status_code == 503, 20)
             assert "stuck" in client.get("/readyz").json()["detail"]
             assert client.get("/livez").status_code == 200
             assert failed_threads(client) == 1

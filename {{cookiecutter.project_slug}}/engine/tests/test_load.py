@@ -9,9 +9,10 @@ import os
 import random
 import re
 import shutil
+import signal as signals
+import socket
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
 import zipfile
@@ -25,10 +26,10 @@ import numpy as np
 import pytest
 import serving_engine
 import skops.io
-from serving_engine import Service
+from serving_engine import Service, blas_threads
 from serving_engine.cli import main
 from serving_engine.errors import ModelError
-from serving_engine.model_files import load_errors, zip_check
+from serving_engine.model_files import load_errors, read_artifact, zip_check
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import RadiusNeighborsClassifier, RadiusNeighborsRegressor
@@ -85,7 +86,7 @@ def failing_check(
 
     def run(directory: Path) -> str:
         monkeypatch.setattr(logging.getLogger(), "handlers", [])
-        monkeypatch.setattr(main, "limit_threads_of_imports", lambda: None)
+        monkeypatch.setattr(blas_threads, "limit_threads_of_imports", lambda: None)
         monkeypatch.setenv("SERVING_MAX_MODEL_BYTES", str(MAX))
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
@@ -494,13 +495,61 @@ def test_an_artifact_larger_than_memory_is_too_large(model: Path) -> None:
     assert "memory" in str(error)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes in the file system")
-def test_the_artifact_is_read_once_and_the_same_bytes_are_parsed(model: Path) -> None:
-    data = artifact(model).read_bytes()
-    artifact(model).unlink()
-    os.mkfifo(artifact(model))
-    threading.Thread(target=artifact(model).write_bytes, args=[data], daemon=True).start()
+def test_the_artifact_is_read_once_and_the_same_bytes_are_parsed(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as it was read, another file is in its place."""
+
+    def open_and_replace(path: Path) -> io.BytesIO:
+        data = path.read_bytes()
+        path.write_bytes(b"another file")
+        return io.BytesIO(data)
+
+    monkeypatch.setattr(read_artifact, "open_regular", open_and_replace)
     assert load_directory(model, MAX).predict([[5.1, 3.5, 1.4, 0.2]]).values.tolist() == [0]
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+def link_to_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """End a test that hangs."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signals.signal(signals.SIGALRM, late)
+    signals.alarm(30)
+    yield
+    signals.alarm(0)
+    signals.signal(signals.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+@pytest.mark.parametrize("make", [make_pipe, make_socket, link_to_device])
+@pytest.mark.parametrize("name", ["manifest.json", "model.skops"])
+def test_a_file_that_is_none_is_rejected_at_once(
+    model: Path, make: Callable[[Path], None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe that nobody writes to must not hold up a load."""
+    monkeypatch.chdir(model)  # the path of a socket is short
+    Path(name).unlink()
+    make(Path(name))
+    error = load_error(model)
+    assert type(error) in {load_errors.ManifestUnreadable, load_errors.ArtifactUnreadable}
+    assert name in str(error)
 
 
 @pytest.mark.parametrize("corrupt", [record(sha256="0" * 64), record(size=100)])

@@ -78,6 +78,38 @@ def test_a_number_that_is_not_finite_is_invalid(
         load_settings(Settings)
 
 
+@pytest.mark.parametrize("variable", ["PORT", "AIP_HTTP_PORT", "SERVING_PORT"])
+def test_an_invalid_value_is_reported_with_the_variable_that_was_set(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "abc")
+    with pytest.raises(UsageError, match=f"^{variable} is invalid"):
+        load_settings(Settings)
+
+
+def test_an_injected_port_does_not_hide_the_variable_that_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SERVING_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("PORT", "abc")
+    with pytest.raises(UsageError, match=r"^PORT is invalid"):
+        load_settings(Settings)
+
+
+@pytest.mark.parametrize("keys", ["a" * 16 + ", " + "b" * 16, "a" * 16 + "\n"])
+def test_a_space_between_keys_is_named(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    monkeypatch.setenv("SERVING_API_KEYS", keys)
+    with pytest.raises(UsageError, match=r"SERVING_API_KEYS is invalid: a space or a line end"):
+        load_settings(Settings)
+
+
+def test_a_level_may_be_written_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_LOG_LEVEL", "DEBUG")
+    monkeypatch.setenv("SERVING_LOG_FORMAT", "JSON")
+    settings = load_settings(Settings)
+    assert (settings.log_level, settings.log_format) == ("debug", "json")
+
+
 def test_every_setting_has_a_description() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name

@@ -1,9 +1,9 @@
 """The start of a service, and the failures of a start, in real processes."""
 
 import json
-import os
-import shutil
+import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -12,30 +12,23 @@ import pytest
 from serving_engine.model_files.manifest import Manifest
 
 from .models import example_row
-from .service import PACKAGE, PATIENCE, Service, run
+from .service import PACKAGE, PATIENCE, Service, die_with_parent, environment, run, wait_until
+
+WORKERS = [1, pytest.param(2, marks=pytest.mark.skipif(sys.platform != "linux", reason="-"))]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes in the file system")
-def test_nothing_listens_until_the_model_is_ready(model_dir: Path, tmp_path: Path) -> None:
-    """The artifact is a pipe: the service loads until the test has written to it."""
-    slow_model = tmp_path / "model"
-    slow_model.mkdir()
-    shutil.copy(model_dir / "manifest.json", slow_model)
-    artifact = next(path for path in model_dir.iterdir() if path.name != "manifest.json")
-    pipe = slow_model / artifact.name
-    os.mkfifo(pipe)
+def test_nothing_listens_until_the_model_is_ready(held_model: Path, hold: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    service = Service(slow_model, "--port", str(port)).start()
+    service = Service(held_model, "--port", str(port)).start()
     try:
-        # Opening for writing returns when the service has opened the pipe: it is loading now.
-        with pipe.open("wb") as writer:
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port))
-            with pytest.raises(OSError), socket.socket() as second:  # noqa: PT011
-                second.bind(("127.0.0.1", port))
-            writer.write(artifact.read_bytes())
+        wait_until((hold / "loading").exists)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        with pytest.raises(OSError), socket.socket() as second:  # noqa: PT011
+            second.bind(("127.0.0.1", port))
+        (hold / "release").touch()
         service.wait_for_line("listening on")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE) as ready:
             assert json.load(ready) == {"status": "ready"}
@@ -66,9 +59,7 @@ def test_a_service_serves_ends_with_code_0_and_starts_again_at_once_on_its_port(
         assert second.get("/livez").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "workers", [1, pytest.param(2, marks=pytest.mark.skipif(sys.platform != "linux", reason="-"))]
-)
+@pytest.mark.parametrize("workers", WORKERS)
 def test_a_port_in_use_ends_with_code_3(model_dir: Path, workers: int) -> None:
     """Also if the other socket allows sharing: a second service must not get its requests."""
     with socket.socket() as taken:
@@ -94,6 +85,51 @@ def test_a_bad_setting_ends_with_code_2_and_is_named(name: str, value: str) -> N
     assert ended.returncode == 2
     (line,) = ended.stdout.splitlines()
     assert name in line
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_a_host_that_is_no_name_ends_with_code_3_and_one_line(
+    model_dir: Path, host: str, workers: int
+) -> None:
+    ended = run(
+        *("serve", "--workers", str(workers)),
+        SERVING_MODEL_DIR=model_dir,
+        SERVING_HOST=host,
+        SERVING_PORT=0,
+    )
+    assert ended.returncode == 3
+    (line,) = ended.stdout.splitlines()
+    assert "SERVING_HOST" in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_during_the_imports_ends_with_code_0_or_is_ignored(
+    model_dir: Path, name: str
+) -> None:
+    """Python reports each import when it is done: the first of these is long before the last."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", PACKAGE, "serve"],
+        env=environment(SERVING_MODEL_DIR=model_dir, SERVING_PORT=0),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
+    )
+    assert process.stderr
+    lines = []
+    signals = [signal.Signals[name]]
+    if name == "SIGHUP":
+        signals.append(signal.SIGTERM)
+    for line in process.stderr:
+        lines.append(line)
+        for sig, module in zip(signals, ["pydantic_core", "pydantic_settings"], strict=False):
+            if line.rpartition("|")[2].strip() == module:
+                process.send_signal(sig)
+    process.stderr.close()
+    assert process.wait(PATIENCE) == 0
+    assert "Traceback" not in "".join(lines)
+    assert "listening on" not in "".join(lines)
 
 
 class FactoryService(Service):

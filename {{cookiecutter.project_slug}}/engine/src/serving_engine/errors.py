@@ -44,6 +44,10 @@ class ModelError(StartupError):
     """The model directory holds no model that may be served."""
 
 
+class LoadTimeout(StartupError):
+    """Loading the model took too long."""
+
+
 class IncompatibleSignature(ModelError):
     """A new model would reject requests that the current model accepts."""
 

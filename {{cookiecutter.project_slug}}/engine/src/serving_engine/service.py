@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .settings import ServingSettings
+if TYPE_CHECKING:
+    from .settings import ServingSettings
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Service:
         function: Callable[..., Any] = self._import(self.create_app)
         return function
 
-    def import_settings(self) -> type[ServingSettings]:
+    def import_settings(self) -> "type[ServingSettings]":
         """Import the class of the settings."""
         settings: type[ServingSettings] = self._import(self.settings)
         return settings

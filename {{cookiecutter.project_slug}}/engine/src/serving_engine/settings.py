@@ -42,6 +42,10 @@ def _split_keys(value: object) -> object:
 
 def _check_key(key: SecretStr) -> SecretStr:
     text = key.get_secret_value()
+    if any(char.isspace() for char in text):
+        raise PydanticCustomError(
+            "api_key", "a space or a line end is in it; keys are separated by commas alone"
+        )
     if len(text) < _MIN_KEY_LENGTH or not _KEY.fullmatch(text):
         raise PydanticCustomError(
             "api_key",
@@ -49,6 +53,10 @@ def _check_key(key: SecretStr) -> SecretStr:
             "`openssl rand -hex 32` makes one",
         )
     return key
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 ApiKeys = Annotated[
@@ -90,6 +98,11 @@ class ServingSettings(BaseSettings):
     hang_timeout: Annotated[float, Field(ge=1)] = 8.0
     """Seconds that the event loop of a worker may hang before the worker is replaced. Used with
     several workers only; watch serving_worker_restarts_total."""
+
+    load_timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that loading the model may take in a reload, and with several workers also at start.
+    A reload that takes longer fails, and the old model stays: a load that hangs must not block the
+    next reload. Watch serving_model_load_seconds."""
 
     model_dir: Path = Path("model")
     """Directory with manifest.json and the artifact, relative to the working directory."""
@@ -185,10 +198,14 @@ class ServingSettings(BaseSettings):
     access_log: bool = True
     """Whether every request is logged, in one line."""
 
-    log_format: Annotated[str, Field(pattern="^(auto|json|text)$")] = "auto"
+    log_format: Annotated[str, BeforeValidator(_lower), Field(pattern="^(auto|json|text)$")] = (
+        "auto"
+    )
     """json for machines, text for people; auto is text on a terminal and json otherwise."""
 
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Annotated[
+        str, BeforeValidator(_lower), Field(pattern="^(debug|info|warning|error)$")
+    ] = "info"
     """Lowest severity that is logged."""
 
     @classmethod
@@ -199,11 +216,17 @@ class ServingSettings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        fallbacks: dict[str, str] = {}
-        for name, field in _FALLBACKS:
-            if os.environ.get(name):
-                fallbacks.setdefault(field, os.environ[name])
+        fallbacks = {field: os.environ[name] for field, name in _fallback_variables().items()}
         return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
+
+
+def _fallback_variables() -> dict[str, str]:
+    """Return the variable of a platform that is a fallback for a field, where one is set."""
+    variables: dict[str, str] = {}
+    for name, field in _FALLBACKS:
+        if os.environ.get(name):
+            variables.setdefault(field, name)
+    return variables
 
 
 class _Variables(EnvSettingsSource):
@@ -213,8 +236,7 @@ class _Variables(EnvSettingsSource):
         known = {f"{PREFIX}{field}".upper() for field in self.settings_cls.model_fields}
         variables = {}
         for name, value in os.environ.items():
-            injected_port = name == "SERVING_PORT" and _INJECTED_URL.match(value)
-            if not name.startswith(PREFIX) or _INJECTED.fullmatch(name) or injected_port:
+            if not name.startswith(PREFIX) or _INJECTED.fullmatch(name) or not _is_setting(name):
                 continue
             if name not in known:
                 raise UsageError(f"{name} is an unknown setting: remove it, or see `serve --help`.")
@@ -235,5 +257,19 @@ def load_settings(kind: type[AnySettings], **arguments: object) -> AnySettings:
         return kind(**{name: value for name, value in arguments.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = PREFIX + str(first["loc"][0]).upper()
+        name = _source(str(first["loc"][0]), arguments)
         raise UsageError(f"{name} is invalid: {first['msg']}.") from None
+
+
+def _source(field: str, arguments: Mapping[str, object]) -> str:
+    """Return the name of the variable that set a field."""
+    variable = f"{PREFIX}{field}".upper()
+    if arguments.get(field) is None and not _is_setting(variable):
+        return _fallback_variables().get(field, variable)
+    return variable
+
+
+def _is_setting(variable: str) -> bool:
+    """Return whether a variable is set, and not by Kubernetes for a service of that name."""
+    value = os.environ.get(variable)
+    return value is not None and not (variable == "SERVING_PORT" and _INJECTED_URL.match(value))

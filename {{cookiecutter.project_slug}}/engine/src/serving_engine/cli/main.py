@@ -1,35 +1,34 @@
 """The command line: serve · check · predict · model, whose commands are in model_commands.py.
 
 Each command makes its slow imports itself: `--help` prints at once, and the limits on threads are
-set before NumPy is imported.
+set before NumPy is imported. `serve` handles signals before any import that takes long.
 """
 
 import argparse
-import asyncio
-import json
-import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from ..blas_threads import limit_threads_of_imports
-from ..distribution import describe_distribution
 from ..errors import ServiceExit, UsageError
-from ..service import Service
-from ..settings import PREFIX, ServingSettings, load_settings
-from .model_commands import add_model_commands, add_model_dir
+from .process_setup import end_on_signals, open_standard_streams
 
-logger = logging.getLogger("cli")
+if TYPE_CHECKING:
+    from ..service import Service
+    from ..settings import ServingSettings
 
 
-def run_command_line(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
+def run_command_line(service: "Service", arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command of a service and exit: 0 done, 1 crash loop, 2 wrong usage, 3 start-up failed.
 
     service: the owner's code. arguments: of the command line; by default those of the process.
     """
+    if arguments is None and "serve" in sys.argv[1:2]:
+        end_on_signals()
+    open_standard_streams()
+    from ..blas_threads import limit_threads_of_imports
+
     limit_threads_of_imports()
     try:
         options = build_parser(service).parse_args(arguments)
@@ -45,8 +44,11 @@ def run_command_line(service: Service, arguments: Sequence[str] | None = None) -
     sys.exit(0)
 
 
-def build_parser(service: Service) -> argparse.ArgumentParser:
+def build_parser(service: "Service") -> argparse.ArgumentParser:
     """The parser of every command."""
+    from ..distribution import describe_distribution
+    from .model_commands import add_model_commands, add_model_dir
+
     about = describe_distribution(service.package)
     parser = argparse.ArgumentParser(prog=about.name, description=about.summary)
     parser.add_argument("--version", action="version", version=f"{about.name} {about.version}")
@@ -96,8 +98,10 @@ def build_parser(service: Service) -> argparse.ArgumentParser:
     return parser
 
 
-def settings_help(kind: type[ServingSettings]) -> str:
+def settings_help(kind: "type[ServingSettings]") -> str:
     """The help text of every setting, with its default."""
+    from ..settings import PREFIX
+
     lines = ["environment variables:"]
     for name, field in kind.model_fields.items():
         lines.append(f"  {PREFIX}{name.upper()} (default: {field.default})")
@@ -105,7 +109,10 @@ def settings_help(kind: type[ServingSettings]) -> str:
     return "\n".join(lines)
 
 
-def _serve(service: Service, options: argparse.Namespace) -> None:
+def _serve(service: "Service", options: argparse.Namespace) -> None:
+    import logging
+
+    from ..settings import load_settings
     from ..telemetry.logs import configure_logs
 
     settings = load_settings(
@@ -117,11 +124,7 @@ def _serve(service: Service, options: argparse.Namespace) -> None:
         model_dir=options.model_dir,
     )
     configure_logs(settings.log_format, settings.log_level)
-    for sig in (signal.SIGINT, signal.SIGTERM):
-        # No request is in progress and no file is half-written: the process may end at once.
-        signal.signal(sig, lambda *_: os._exit(0))
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is no model to reload yet
+    end_on_signals()
     try:
         if settings.workers > 1:
             _serve_with_workers(service, settings)
@@ -132,11 +135,11 @@ def _serve(service: Service, options: argparse.Namespace) -> None:
             disable_gc()
             serve(service.import_create_app()(settings), settings)
     except ServiceExit as error:
-        logger.critical(str(error))
+        logging.getLogger("cli").critical(str(error))
         sys.exit(error.exit_code)
 
 
-def _serve_with_workers(service: Service, settings: ServingSettings) -> None:
+def _serve_with_workers(service: "Service", settings: "ServingSettings") -> None:
     if sys.platform != "linux":
         raise UsageError(
             f"SERVING_WORKERS={settings.workers} is unsupported on this system: several workers "
@@ -147,8 +150,11 @@ def _serve_with_workers(service: Service, settings: ServingSettings) -> None:
     supervise(service, settings)
 
 
-def _check(service: Service, options: argparse.Namespace) -> None:
+def _check(service: "Service", options: argparse.Namespace) -> None:
+    import asyncio
+
     from ..runtimes.load import read_model
+    from ..settings import load_settings
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
     manifest, data = read_model(settings.model_dir, settings.max_model_bytes)
@@ -168,8 +174,11 @@ def _check(service: Service, options: argparse.Namespace) -> None:
     print(*lines, sep="\n")
 
 
-def _predict(service: Service, options: argparse.Namespace) -> None:
+def _predict(service: "Service", options: argparse.Namespace) -> None:
+    import json
+
     from ..runtimes.load import load_model
+    from ..settings import load_settings
     from .predict_file import predict_file
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)

@@ -84,15 +84,16 @@ class Reader(HttpToolsProtocol):
             return
         size = len(data)
         receiving = self._receiving
+        metrics = self._metrics
         if receiving is None or not receiving.complete:  # else the data is discarded
             self._held += size
-            self._metrics.buffered_bytes += size
+            metrics.buffered_bytes += size
         if size > PIECE or self._unparsed:
             self._unparsed += data
             self._parse_in_pieces()
         else:
             self._parse(data)
-        if self._phase is not IDLE and (self._metrics.buffered_bytes > self.limits.buffered_bytes):
+        if self._phase is not IDLE and metrics.buffered_bytes > self.limits.buffered_bytes:
             self._make_room()
 
     def pause_writing(self) -> None:

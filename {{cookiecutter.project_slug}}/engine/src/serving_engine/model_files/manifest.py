@@ -17,6 +17,7 @@ from .load_errors import (
     ManifestNewer,
     ManifestUnreadable,
 )
+from .regular_file import open_regular
 from .zip_check import content_hint
 
 MANIFEST = "manifest.json"
@@ -99,7 +100,7 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         if not directory.is_dir():

@@ -12,6 +12,7 @@ from .load_errors import (
     SizeMismatch,
 )
 from .manifest import ArtifactRecord
+from .regular_file import open_regular
 from .zip_check import content_hint
 
 
@@ -27,7 +28,7 @@ def read_artifact(path: Path, record: ArtifactRecord, max_bytes: int) -> bytes:
             f"{path} should have {record.size} bytes; SERVING_MAX_MODEL_BYTES is {max_bytes}"
         )
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(record.size + 1)
     except FileNotFoundError:
         raise ArtifactMissing(

@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ServiceExit
@@ -18,6 +20,7 @@ _SET_DEATH_SIGNAL = 1
 _SET_NAME = 15
 _SET_SUBREAPER = 36
 
+_TASKS = Path("/proc/self/task")
 _RESTARTS_ITSELF = {"jemalloc_bg_thd"}
 """Arrow's allocator (pandas brings it) prepares for forks and starts its thread again on demand."""
 
@@ -101,14 +104,18 @@ def reap() -> list[tuple[int, int]]:
 def other_threads() -> list[str]:
     """Return the names of all threads but this one, which alone a fork copies.
 
-    Threads of native libraries are included.
+    Threads of native libraries are included, unless the system has no /proc.
     """
-    tasks = Path("/proc/self/task")
-    names = [
-        (task / "comm").read_text().strip()
-        for task in tasks.iterdir()
-        if task.name != str(os.getpid())
-    ]
+    own = str(threading.get_native_id())
+    names = []
+    try:
+        for task in _TASKS.iterdir():
+            if task.name != own:
+                with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                    names.append((task / "comm").read_text().strip())
+    except OSError:
+        this = threading.current_thread()
+        names = [thread.name for thread in threading.enumerate() if thread is not this]
     return [name for name in names if name not in _RESTARTS_ITSELF]
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from socket import socket
 from typing import Self
 
@@ -24,11 +25,37 @@ from .scoreboard import Command, Scoreboard, Slot, State
 WARM_UP_TIMEOUT = 60.0
 """Seconds from the fork of a worker until it is ready: the model is loaded already."""
 
+FORK_TIMEOUT = 1.0
+"""Seconds from a request to the loader until the worker is forked; then connections are rejected
+instead of waiting for it."""
+
 LONGEST_STEP = 0.5
 """Most seconds between two checks that count: after the supervisor itself was stopped for a while,
 it does not take its workers for hung."""
 
 logger = logging.getLogger("reload")
+
+
+class Heartbeat:
+    """How long a process has counted no heartbeat in its slot."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._counted = 0
+        self._silence = 0.0
+
+    def restart(self) -> None:
+        """Begin to count anew, for a new process."""
+        self._silence = 0.0
+
+    def silence(self, seconds: float) -> float:
+        """Return the seconds since the last heartbeat. seconds: since the last call."""
+        if self._slot.heartbeats != self._counted:
+            self._counted = self._slot.heartbeats
+            self._silence = 0.0
+        else:
+            self._silence += min(seconds, LONGEST_STEP)
+        return self._silence
 
 
 class WorkerSlot:
@@ -42,16 +69,18 @@ class WorkerSlot:
         self.slot = slot
         self.crashes = 0
         """Number of consecutive processes that ended soon after their start."""
-        self._heartbeats = 0
-        self._silence = 0.0
+        self.rejects = False
+        """Whether its socket rejects connections until another process listens."""
+        self._heartbeat = Heartbeat(slot)
         self._started = 0.0
 
-    def start(self) -> None:
+    def start(self, command: Command) -> None:
         """Prepare the slot for a new process."""
         self.slot.pid = 0
-        self.slot.command = Command.SERVE
+        self.slot.command = command
         self.slot.state = State.STARTING
-        self._silence = 0.0
+        self.rejects = False
+        self._heartbeat.restart()
         self._started = time.monotonic()
 
     def end(self) -> None:
@@ -68,13 +97,21 @@ class WorkerSlot:
 
         seconds: since the last call of this method.
         """
-        if self.slot.heartbeats != self._heartbeats or self.slot.state == State.DRAINING:
-            self._heartbeats = self.slot.heartbeats
-            self._silence = 0.0
+        silence = self._heartbeat.silence(seconds)
+        if self.slot.state == State.DRAINING:
             return False
-        self._silence += min(seconds, LONGEST_STEP)
         starting = self.slot.state == State.STARTING
-        return self._silence > (WARM_UP_TIMEOUT if starting else hang_timeout)
+        return silence > (WARM_UP_TIMEOUT if starting else hang_timeout)
+
+    def accepts_connections(self) -> bool:
+        """Return whether its process accepts connections, also during a drain."""
+        if self.slot.state == State.DRAINING:
+            return self.slot.command != Command.RETIRE
+        return self.slot.state == State.READY
+
+    def overdue(self) -> bool:
+        """Return whether the loader should have forked its process by now."""
+        return not self.slot.pid and self.age() > FORK_TIMEOUT
 
 
 class Generation:
@@ -89,8 +126,14 @@ class Generation:
         self.workers = [WorkerSlot(number, slot) for number, slot in enumerate(slots)]
         self.loader = 0
         """Process id of the loader; 0 if it has ended."""
+        self.serving = False
+        """Whether its workers were told to serve; else they wait for it, and nothing listens."""
         self.channel = LoaderChannel.open()
         self._deadline = 0.0
+        self.problem = ""
+        """Why the loader is killed."""
+        self._heartbeat = Heartbeat(self.slot)
+        self._started = time.monotonic()
 
     @classmethod
     def start(
@@ -135,6 +178,7 @@ class Generation:
         try:
             generation.loader = generation.slot.pid = fork(run, supervisor, "loader")
         except OSError:
+            generation.slot.state = State.EMPTY
             generation.close()
             raise
         finally:
@@ -148,18 +192,27 @@ class Generation:
 
     def start_worker(self, worker: WorkerSlot) -> None:
         """Request a process for a worker from the loader."""
-        worker.start()
+        worker.start(Command.SERVE if self.serving else Command.WAIT)
         self.channel.request_worker(worker.slot.number, worker.number)
 
     def advance(self) -> bool:
-        """Start the workers whose turn it is; return whether all are ready."""
+        """Start the workers whose turn it is; return whether all are ready.
+
+        None of them listens before all are warm: a signal that ends the service meanwhile loses no
+        request.
+        """
         first, *others = self.workers
+        warm = {State.WARM, State.READY}
         if self.loaded and first.slot.state == State.EMPTY:
             self.start_worker(first)
-        elif first.slot.state == State.READY:
+        elif first.slot.state in warm:
             for worker in others:
                 if worker.slot.state == State.EMPTY:
                     self.start_worker(worker)
+        if not self.serving and all(worker.slot.state in warm for worker in self.workers):
+            self.serving = True
+            for worker in self.workers:
+                worker.slot.command = Command.SERVE
         return len(self.ready()) == len(self.workers)
 
     def alive(self) -> list[WorkerSlot]:
@@ -188,9 +241,24 @@ class Generation:
     def send(self, command: Command) -> None:
         """Send the workers a command to end; those that do not serve yet are killed."""
         for worker in self.alive():
+            waits = worker.slot.command == Command.WAIT
             worker.slot.command = command
-            if worker.slot.state == State.STARTING:
+            if waits or worker.slot.state == State.STARTING:
                 kill(worker.slot.pid)
+
+    def loader_fails(self, seconds: float, load_timeout: float, hang_timeout: float) -> bool:
+        """Return whether the loader must be killed; `problem` is the reason.
+
+        seconds: since the last call of this method.
+        """
+        silence = self._heartbeat.silence(seconds)
+        if not self.loader or self.problem:
+            return False
+        if self.loaded and silence > hang_timeout:
+            self.problem = "hangs"
+        elif not self.loaded and time.monotonic() - self._started > load_timeout:
+            self.problem = f"took longer than {load_timeout:g} s to load (SERVING_LOAD_TIMEOUT)"
+        return bool(self.problem)
 
     def ended(self) -> bool:
         """Return whether all processes have ended."""
@@ -221,6 +289,7 @@ class Generation:
 
 
 def kill(pid: int) -> None:
-    """Kill a child, even a stopped one; do nothing if `pid` is 0."""
+    """Kill a child, even a stopped one; do nothing if `pid` is 0 or it has ended."""
     if pid:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

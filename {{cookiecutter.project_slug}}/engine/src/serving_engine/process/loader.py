@@ -68,7 +68,11 @@ def load_and_fork(
     channel.write_record(loaded.manifest)
     slot.model_bytes = max(0, anonymous_bytes("self") - before)
     slot.state = State.LOADED
-    for number, listener in channel.requests():
+
+    def heartbeat() -> None:
+        slot.heartbeats += 1
+
+    for number, listener in channel.requests(heartbeat):
 
         def run(number: int = number, listener: int = listener) -> None:
             app = create_app(settings, loaded)
@@ -83,4 +87,5 @@ def load_and_fork(
                 break
             except OSError as error:  # no memory, or too many processes: that may pass
                 logger.error("cannot fork worker %d: %s", listener, error.strerror)  # noqa: TRY400
+                heartbeat()
                 time.sleep(FORK_RETRY_INTERVAL)

@@ -2,8 +2,9 @@
 
 import json
 import os
+import select
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ from ..model_files.manifest import Manifest
 
 _REQUEST = struct.Struct("=II")
 """Number of a worker's slot, and number of its socket."""
+
+HEARTBEAT_INTERVAL = 0.25
 
 
 class LoaderChannel:
@@ -39,10 +42,20 @@ class LoaderChannel:
         with suppress(BrokenPipeError):  # the loader has just ended: its exit is handled next
             os.write(self._requests_out, _REQUEST.pack(slot, listener))
 
-    def requests(self) -> Iterator[tuple[int, int]]:
-        """Iterate over requests until the supervisor closes the pipe: slot and listener."""
-        while request := os.read(self._requests_in, _REQUEST.size):
-            yield _REQUEST.unpack(request)
+    def requests(self, heartbeat: Callable[[], None]) -> Iterator[tuple[int, int]]:
+        """Slot and listener of each worker to fork, until the supervisor closes the pipe.
+
+        heartbeat: called again and again meanwhile.
+        """
+        poll = select.poll()
+        poll.register(self._requests_in, select.POLLIN)
+        while True:
+            heartbeat()
+            if poll.poll(HEARTBEAT_INTERVAL * 1000):
+                request = os.read(self._requests_in, _REQUEST.size)
+                if not request:
+                    return
+                yield _REQUEST.unpack(request)
 
     def write_record(self, manifest: Manifest) -> None:
         """Record name, version and signature of the model."""

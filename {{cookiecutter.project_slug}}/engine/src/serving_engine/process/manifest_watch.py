@@ -1,32 +1,71 @@
 """Watches `manifest.json` for changes: `serve --watch`."""
 
+import hashlib
 import time
 from pathlib import Path
 
+from ..errors import ModelError
+from ..model_files.manifest import MANIFEST, read_manifest
+from ..model_files.regular_file import open_regular
+
 INTERVAL = 1.0
+SETTLE_TIMEOUT = 10.0
+"""Seconds without progress after which a reload is started whose failure tells what is wrong."""
+
+Stat = tuple[int, int, int]
 
 
 class ManifestWatch:
-    """Detects that the manifest of a model directory was replaced or written."""
+    """Detects that another model is in a model directory.
+
+    A copy may write the manifest before the artifact. So a change counts when the artifact is the
+    one that the manifest records, or when nothing has changed for a while.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "manifest.json"
-        self._seen = self._stat()
+        self._directory = directory
+        self._manifest = _stat(directory / MANIFEST)
+        self._artifact: Stat | None = None
+        self._pending = False
+        self._settled_at = 0.0
         self._next = 0.0
 
     def changed(self) -> bool:
-        """Return whether the file has changed since the last check; checks once a second."""
+        """Return whether another model is there since the last check; checks once a second."""
         now = time.monotonic()
         if now < self._next:
             return False
         self._next = now + INTERVAL
-        before = self._seen
-        self._seen = self._stat() or before
-        return self._seen != before
+        manifest = _stat(self._directory / MANIFEST) or self._manifest
+        if manifest != self._manifest:
+            self._manifest = manifest
+            self._artifact = None
+            self._pending = True
+            self._settled_at = now + SETTLE_TIMEOUT
+        if not self._pending:
+            return False
+        self._pending = not (self._files_agree(now) or now > self._settled_at)
+        return not self._pending
 
-    def _stat(self) -> tuple[int, int, int] | None:
+    def _files_agree(self, now: float) -> bool:
+        """Return whether the artifact is the manifest's; read it only if it has changed."""
         try:
-            status = self._path.stat()
-        except OSError:  # it is being replaced
-            return None
-        return status.st_mtime_ns, status.st_ino, status.st_size
+            record = read_manifest(self._directory).artifact
+            path = self._directory / record.file
+            artifact = _stat(path)
+            if artifact == self._artifact:
+                return False
+            self._artifact = artifact
+            self._settled_at = now + SETTLE_TIMEOUT
+            with open_regular(path) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
+        except (ModelError, OSError):
+            return False
+
+
+def _stat(path: Path) -> Stat | None:
+    try:
+        status = path.stat()
+    except OSError:  # it is being replaced
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size

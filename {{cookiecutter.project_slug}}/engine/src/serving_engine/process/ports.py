@@ -17,13 +17,16 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError:
+    except (OSError, ValueError):  # a name that IDNA cannot encode is a ValueError
         raise StartupError(f"{host} is not an address of this machine. Set SERVING_HOST.") from None
     # Without SO_REUSEADDR, closed connections of a service that just ended keep the port for a
     # minute; with it, Linux lets two services bind the port as long as neither listens. So it is
     # set while binding, cleared while the model loads, and set again before listening.
     for reuse in (False, True) if sys.platform != "win32" else (False,):
-        listener = socket.socket(family, kind, protocol)
+        try:
+            listener = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise StartupError(f"cannot open a socket: {error.strerror}.") from None
         allow_reuse(listener, reuse)
         try:
             listener.bind(address)

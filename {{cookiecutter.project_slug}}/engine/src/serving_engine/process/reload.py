@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from ..errors import ServiceExit, as_exception
+from ..errors import LoadTimeout, ServiceExit, as_exception
 from ..heap import freeze_heap
 from ..inference.model import Model, warm_model
 from ..runtimes.base import LoadedModel
@@ -77,7 +77,14 @@ class Reloader:
     async def _replace(self) -> Callable[[], bool]:
         """Replace the model; return a function that returns whether the old one has ended."""
         settings = self._settings
-        loaded: LoadedModel = await run_in_thread(lambda: load_model(settings))
+        try:
+            loaded: LoadedModel = await asyncio.wait_for(
+                run_in_thread(lambda: load_model(settings)), settings.load_timeout
+            )
+        except TimeoutError:
+            raise LoadTimeout(
+                f"loading took longer than {settings.load_timeout:g} s (SERVING_LOAD_TIMEOUT)"
+            ) from None
         check_accepts_as_much(self._state.model.manifest.signature, loaded.manifest.signature)
         new = await warm_model(loaded, settings, self._state.metrics)
         old = self._state.model

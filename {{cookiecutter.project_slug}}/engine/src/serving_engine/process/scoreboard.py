@@ -31,19 +31,23 @@ class State(IntEnum):
     DRAINING = 3
     LOADED = 4
     """A loader that can fork workers."""
+    WARM = 5
+    """A worker that waits for the command to serve."""
 
 
 class Command(IntEnum):
     """A command of the supervisor to a worker.
 
+    WAIT: become warm, do not listen yet. SERVE: listen, and serve.
     DRAIN: become unready, serve for the drain delay, then end. STOP: the same without the delay.
     RETIRE: leave new connections to the next generation, serve for the delay, then end.
     """
 
-    SERVE = 0
-    DRAIN = 1
-    STOP = 2
-    RETIRE = 3
+    WAIT = 0
+    SERVE = 1
+    DRAIN = 2
+    STOP = 3
+    RETIRE = 4
 
 
 class _HasInts(Protocol):
@@ -112,6 +116,8 @@ class Scoreboard:
     restarts = SharedInt(0)
     reloads_done = SharedInt(1)
     reloads_failed = SharedInt(2)
+    lines_dropped = SharedInt(3)
+    """Log lines that the supervisor has dropped."""
 
     def __init__(self, slots: int) -> None:
         view = memoryview(mmap.mmap(-1, _PAGE + slots * _STRIDE)).cast("B")
@@ -138,6 +144,7 @@ class SharedMetrics:
             "serving_worker_restarts": [self._scoreboard.restarts],
             "serving_reloads\nok": [self._scoreboard.reloads_done],
             "serving_reloads\nfailed": [self._scoreboard.reloads_failed],
+            "serving_log_lines_dropped": [self._scoreboard.lines_dropped],
         }
 
     def workers(self) -> int:

@@ -10,10 +10,12 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 
 from ..errors import CrashLoop, StartupError
 from ..service import Service
 from ..settings import ServingSettings
+from ..telemetry.log_handler import dropped_lines
 from .fork import adopt_orphans, reap
 from .generation import Generation, WorkerSlot, kill
 from .manifest_watch import ManifestWatch
@@ -39,7 +41,13 @@ def supervise(service: Service, settings: ServingSettings) -> None:
 
     Raises StartupError if the service does not start, CrashLoop if a worker ends again and again.
     """
-    supervisor = Supervisor(service, settings)
+    try:
+        supervisor = Supervisor(service, settings)
+    except OSError as error:
+        raise StartupError(
+            f"the system has no room for {settings.workers} workers: {error.strerror}. Raise its "
+            "limits (ulimit -a), or set SERVING_WORKERS to fewer."
+        ) from None
     try:
         supervisor.run()
     finally:
@@ -94,7 +102,7 @@ class Supervisor:
                 self._service, self._settings, self._scoreboard, self._listeners, self._serving
             )
         except OSError as error:
-            self._on_start_failed(1, f"cannot fork the process that loads: {error.strerror}")
+            self._on_start_failed(1, f"cannot start the loader: {error.strerror}")
 
     # Events: a signal, the end of a process.
 
@@ -103,7 +111,7 @@ class Supervisor:
         if sig == signal.SIGHUP:
             self._reload_requested = True
             return False
-        if self._shutting_down or self._serving is None:
+        if self._shutting_down or not any(generation.serving for generation in self._generations()):
             return True
         logger.info("draining")
         self._shut_down(Command.STOP if sig == signal.SIGINT else Command.DRAIN)
@@ -140,7 +148,7 @@ class Supervisor:
         self, generation: Generation, not_forked: list[WorkerSlot], pid: int, code: int
     ) -> None:
         if generation is self._starting:
-            self._on_start_failed(code, f"the process that loads the model {how(code)}")
+            self._on_start_failed(code, f"the loader {generation.problem or how(code)}")
         elif generation is self._serving:
             logger.warning("the loader (process %d) %s; loading again", pid, how(code))
             self._lost_loaders += 1
@@ -150,26 +158,46 @@ class Supervisor:
     def _on_worker_exit(
         self, generation: Generation, worker: WorkerSlot, pid: int, code: int
     ) -> None:
-        if generation is self._starting:
-            self._on_start_failed(code, f"a worker {how(code)} before it was ready")
-        elif generation is self._serving:
-            self._scoreboard.restarts += 1
-            logger.warning("worker %d (process %d) %s", worker.number, pid, how(code))
-            worker.crashes = worker.crashes + 1 if worker.age() < CRASH_LOOP_SECONDS else 1
-            if worker.crashes >= CRASH_LOOP_COUNT:
-                raise CrashLoop(
-                    f"crash loop: a worker {how(code)}, for the {CRASH_LOOP_COUNT}th time in a row "
-                    f"within {CRASH_LOOP_SECONDS:.0f} s of its start. Check the log above, and "
-                    "whether the system is out of memory."
-                )
-            if generation.loaded:
-                generation.start_worker(worker)
-            else:
+        if generation in self._draining:
+            if self._shutting_down:
                 self._reject_connections(worker)
+            return
+        starting = generation is self._starting
+        if starting and code == StartupError.exit_code:
+            self._on_start_failed(code, f"a worker {how(code)} before it was ready")
+            return
+        self._scoreboard.restarts += 1
+        logger.warning("worker %d (process %d) %s", worker.number, pid, how(code))
+        soon = starting or worker.age() < CRASH_LOOP_SECONDS
+        worker.crashes = worker.crashes + 1 if soon else 1
+        if worker.crashes >= CRASH_LOOP_COUNT:
+            self._on_crash_loop(generation, code)
+        elif generation.loaded:
+            generation.start_worker(worker)
+        else:
+            self._reject_connections(worker)
+
+    def _on_crash_loop(self, generation: Generation, code: int) -> None:
+        if generation is self._starting:
+            self._on_start_failed(code, f"crash loop: a worker {how(code)} again and again")
+            return
+        raise CrashLoop(
+            f"crash loop: a worker {how(code)}, for the {CRASH_LOOP_COUNT}th time in a row "
+            f"within {CRASH_LOOP_SECONDS:.0f} s of its start. Check the log above, and "
+            "whether the system is out of memory."
+        )
 
     def _reject_connections(self, worker: WorkerSlot) -> None:
-        """Nothing can replace a worker for now: the other workers get the connections."""
-        self._listeners[worker.number].shutdown(socket.SHUT_RDWR)
+        """Nothing replaces a worker for now: the other workers get the connections.
+
+        Those that wait in its socket would time out; they are reset.
+        """
+        worker.rejects = True
+        for generation in self._generations():
+            if generation.workers[worker.number].accepts_connections():
+                return  # on the same socket
+        with suppress(OSError):  # it does not listen
+            self._listeners[worker.number].shutdown(socket.SHUT_RDWR)
 
     def _on_start_failed(self, code: int, problem: str) -> None:
         """Discard the generation that was starting."""
@@ -200,6 +228,8 @@ class Supervisor:
         self._last_check = now
         self._check_draining()
         self._check_hangs(seconds)
+        self._check_loaders(seconds)
+        self._scoreboard.lines_dropped = dropped_lines()
         if self._starting and self._starting.advance():
             self._promote(self._starting)
         if self._watch is not None and self._watch.changed():
@@ -228,6 +258,19 @@ class Supervisor:
                 if worker.hangs(seconds, self._settings.hang_timeout):
                     logger.warning("worker %d hangs: killing it", worker.number)
                     kill(worker.slot.pid)
+                    if generation is self._starting:
+                        self._on_start_failed(1, "a worker hangs before it is ready")
+                elif generation is self._serving and worker.overdue() and not worker.rejects:
+                    self._reject_connections(worker)
+
+    def _check_loaders(self, seconds: float) -> None:
+        settings = self._settings
+        for generation in (self._serving, self._starting):
+            if generation and generation.loader_fails(
+                seconds, settings.load_timeout, settings.hang_timeout
+            ):
+                logger.warning("the loader %s: killing it", generation.problem)
+                kill(generation.loader)
 
     def _promote(self, generation: Generation) -> None:
         """Make the generation that was starting the one that serves: all its workers are ready."""

@@ -1,5 +1,6 @@
 """A worker process: it serves, counts heartbeats and handles the commands in its slot."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from ..settings import ServingSettings
 from .scoreboard import Command, Scoreboard, SharedMetrics, State
 from .served_app import ServedApp
 from .server import Server
+
+WAIT_INTERVAL = 0.02
+"""Seconds between two looks at the command of the supervisor, before the worker serves."""
 
 
 def serve_as_worker(
@@ -48,6 +52,11 @@ class WorkerServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._listeners = [listener.dup() for listener in sockets or ()]
+        await self.lifespan.startup()
+        self._slot.state = State.WARM
+        while self._slot.command == Command.WAIT:
+            self.tick()
+            await asyncio.sleep(WAIT_INTERVAL)
         await super().startup(sockets)
         self._publish()
         self._slot.state = State.READY
@@ -59,7 +68,7 @@ class WorkerServer(Server):
         self._publish()
         if slot.command == Command.STOP:
             self.drain(0)
-        elif slot.command and not self.should_exit:
+        elif slot.command > Command.SERVE and not self.should_exit:
             self._retired = slot.command == Command.RETIRE
             self.drain(self._delay)
 

@@ -31,6 +31,7 @@ _COUNTERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("serving_expired", "Requests whose deadline passed.", ()),
     ("serving_cancelled", "Requests cancelled because the client disconnected.", ()),
     ("serving_reloads", "Reloads of the model.", ("result",)),
+    ("serving_log_lines_dropped", "Log lines that standard error did not take at once.", ()),
     ("serving_worker_restarts", "Workers replaced after a crash or a hang.", ()),
 )
 

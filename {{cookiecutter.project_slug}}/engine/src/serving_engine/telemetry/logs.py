@@ -17,6 +17,7 @@ import orjson
 
 from ..text import printable
 from .captured_output import capture_output, original_stream
+from .log_handler import LogHandler
 
 MAX_TEXT = 8000
 """Characters of one value; a longer one is cut in the middle. The traceback of a failed request has
@@ -37,7 +38,7 @@ def configure_logs(log_format: str, level: str) -> None:
     """
     stream = original_stream(sys.stderr)
     plain = log_format == "text" or (log_format == "auto" and stream.isatty())
-    handler = logging.StreamHandler(stream)
+    handler = LogHandler(stream)
     handler.setFormatter(TextFormatter() if plain else JSONFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from .exposition import ROWS, SECONDS, Counts, Gauges, Totals, engine_families
+from .log_handler import dropped_lines
 from .owner_metrics import (
     Family,
     WorkerFamilies,
@@ -90,6 +91,7 @@ class Metrics(Collector):
         self._refused: dict[str, int] = {}
         self._reloads = {"ok": 0, "failed": 0}
         self._requests: dict[tuple[str, str], Histogram] = {}
+        self._dropped_before = dropped_lines()  # by the process that forked this one
         self._model = ("", "", 0.0)
         self._failed_threads: Callable[[], int] = lambda: 0
         self._shared: Shared | None = None
@@ -188,6 +190,7 @@ class Metrics(Collector):
             "serving_batch_rows": self.batch_rows.numbers,
             "serving_expired": [self.expired],
             "serving_cancelled": [self.cancelled],
+            "serving_log_lines_dropped": [dropped_lines() - self._dropped_before],
         }
         for reason, count in self._refused.items():
             counts[f"serving_refused\n{reason}"] = [count]
