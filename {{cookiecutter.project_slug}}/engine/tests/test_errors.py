@@ -313,7 +313,7 @@ def test_a_row_that_is_not_in_a_list_of_rows_is_named(client: TestClient, row: l
 
 def test_of_duplicate_names_the_last_one_counts(client: TestClient, row: list[float]) -> None:
     rows = json.dumps([row])
-    body = f'{{"instances": "first", "instances": {rows}}}'.encode()
+    body = b'{"instances": "first", "instances": %s}' % str(rows).encode()
     assert client.post("/predict", content=body, headers=JSON).status_code == 200
 
 
