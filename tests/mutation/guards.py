@@ -508,6 +508,13 @@ GUARDS = [
         swap("settings.load_timeout\n            )", "None)"),
         "test_supervision",
     ),
+    guard(
+        "a pipe that nobody writes to",
+        "_open",
+        swap("| _WITHOUT_WAITING", ""),
+        "test_load",
+        module="regular_file",
+    ),
     guard("regular files only", "open_regular", never("S_ISREG"), "test_load"),
     guard(
         "a copy that is not complete",
@@ -533,6 +540,7 @@ GUARDS = [
         without("kill(worker.slot.pid)"),
         "test_supervision",
     ),
+    guard("processes end with the supervisor", "fork", without("_die_with"), "test_supervision"),
     guard(
         "the end of a crash loop",
         "Supervisor._on_crash_loop",

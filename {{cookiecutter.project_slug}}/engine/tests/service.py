@@ -99,8 +99,11 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         self.client.close()
-        if self.process.poll() is None:
+        if sys.platform == "win32":
             self.process.kill()
+        else:
+            with suppress(ProcessLookupError):  # the workers too, if their supervisor is gone
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()
 
     def wait_for_line(self, text: str, patience: float = PATIENCE) -> str:
