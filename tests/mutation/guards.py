@@ -396,6 +396,12 @@ GUARDS = [
         without("default_headers"),
         "test_server",
     ),
+    guard(
+        "requests on their way at the end of a drain",
+        "Connection.shutdown",
+        never("self._used"),
+        "test_server",
+    ),
     guard("exit code of a failed start", "StartupError.exit_code", swap("3", "1"), "test_startup"),
     guard("waiting rows shown", "Batcher.predict", without("_metrics.queued_rows"), "test_batcher"),
     guard(

@@ -1,5 +1,6 @@
 """The graceful shutdown as a load balancer and its clients see it, in a real process."""
 
+import contextlib
 import signal
 import socket
 import sys
@@ -51,6 +52,31 @@ def test_a_second_signal_ends_the_drain(draining: Service) -> None:
     draining.wait_for_line("draining")
     assert draining.stop(signal.SIGTERM) == 0
     assert time.monotonic() - started < 1.5
+
+
+def test_a_drain_serves_the_requests_that_are_on_their_way(model_dir: Path) -> None:
+    """A connection that was just accepted, or has sent half a request, is not reset."""
+    with Service(model_dir, drain_delay=0) as service, contextlib.ExitStack() as connections:
+        accepted, half, silent, kept = (
+            connections.enter_context(
+                socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE)
+            )
+            for _ in range(4)
+        )
+        request = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+        half.sendall(request[:10])
+        kept.sendall(request)
+        assert kept.recv(1000).startswith(b"HTTP/1.1 200")
+        service.process.send_signal(signal.SIGTERM)
+        assert kept.recv(1) == b""
+        accepted.sendall(request)
+        half.sendall(request[10:])
+        for client in (accepted, half):
+            response = client.makefile("rb").read()
+            assert response.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in response.lower()
+        assert silent.recv(1) == b""
+        assert service.wait() == 0
 
 
 def test_ctrl_c_skips_the_delay(model_dir: Path) -> None:

@@ -17,7 +17,7 @@ from ..errors import BuffersFull, HeaderTimeout, RequestError
 from ..telemetry.metrics import Metrics
 from . import request_head
 from .cycle import RequestResponseCycle
-from .limits import LINGER, REQUEST_BYTES, ConnectionLimits
+from .limits import FIRST_REQUEST, LINGER, REQUEST_BYTES, ConnectionLimits
 from .overload import close_slowest
 from .phase import BODY, CLOSING, HEAD, IDLE
 from .reader import Reader
@@ -43,6 +43,9 @@ class Connection(Reader):
         self._format_error = format_error
         self._deadline = self.waiting_since + limits.header_timeout
         self._ending = False
+        self._used = False
+        """Whether a request has arrived."""
+        self._draining = False
         self._rejection: tuple[RequestError, str] | None = None
         """The error that follows the responses that are due, and the path of its request."""
 
@@ -59,10 +62,17 @@ class Connection(Reader):
         self._unread_response = 0
 
     def shutdown(self) -> None:
-        """Close the connection after the response that is due."""
+        """Close the connection after the response that is due.
+
+        A request that has begun, or the first one of a connection that was just accepted, may be on
+        its way: its client would get a reset instead of a response.
+        """
+        self._draining = True
         if self._responding is not None:
             self._responding.keep_alive = False
-        else:
+        elif self._phase is IDLE and not self._used:
+            self._deadline = min(self._deadline, self.loop.time() + FIRST_REQUEST)
+        elif self._phase is not HEAD:
             self._close()
 
     def check_timeout(self, now: float) -> None:
@@ -107,7 +117,8 @@ class Connection(Reader):
         request_head.fill_scope(scope, method, self.url, version)
         if self._metrics.buffered_bytes > self.limits.buffered_bytes and method not in _BODILESS:
             raise BuffersFull.retry()
-        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._draining
+        self._used = True
         self._phase = BODY
         self._all_head = False
         self._deadline = math.inf

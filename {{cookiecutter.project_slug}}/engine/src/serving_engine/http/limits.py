@@ -8,6 +8,9 @@ LINGER = 2.0
 """Seconds in which a client that is still sending may read its response: closing at once would
 reset the connection and lose the response (as nginx's lingering_close)."""
 
+FIRST_REQUEST = 1.0
+"""Seconds in which a connection that was accepted just before a shutdown may send a request."""
+
 PIECE = 4096
 """Bytes that are parsed at once where requests may begin: 150 of the smallest requests."""
 
