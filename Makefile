@@ -13,7 +13,7 @@ UV := .tools/$(BIN)/uv
 # The interpreter is the one above: uv would otherwise look for its own.
 RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run --quiet --python "$(PYTHON)"
 
-.PHONY: help demo test test-fast bench container sample clean
+.PHONY: help demo test test-fast bench container browser sample clean
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,6 +37,9 @@ bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model s
 
 container: $(UV)  ## build the generated image and run it: no network, no rights, nothing to write to
 	@$(RUN) python tests/container/check.py $(ARGS)
+
+browser: $(UV)  ## try the page of a generated service in Chromium, which must be installed
+	@$(RUN) --group browser pytest tests/browser/pages.py --numprocesses=0 $(ARGS)
 
 sample: $(UV)  ## fit the sample model again and package it
 	@$(RUN) python samples/package.py $(ARGS)

@@ -387,6 +387,13 @@ GUARDS = [
         without("inline_seconds = 0.0"),
         "test_batcher",
     ),
+    guard("a page only where no other route is", "PageRoute.matches", never("any("), "test_page"),
+    guard(
+        "the page is what needs no key",
+        "RequireAPIKey._is_open",
+        ignoring("page.matches"),
+        "test_page",
+    ),
     # The process.
     guard("unready while draining", "Server.report_not_ready", without("drain"), "test_server"),
     guard("drain delay", "Server.shutdown", never("_drain_until"), "test_server"),

@@ -63,7 +63,7 @@ REQUIRES_KEY = [
     ("GET", "/own/mine"),
     ("GET", "/nope"),
     ("GET", "/livez/"),
-    ("GET", "//livez"),
+    ("GET", "/.//livez"),
     ("GET", "/livez%0a"),
     ("GET", "/LIVEZ"),
     ("GET", "/own/livez"),

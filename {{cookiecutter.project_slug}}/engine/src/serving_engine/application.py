@@ -13,6 +13,7 @@ from .telemetry.metrics import Metrics
 from .web import health
 from .web.api_keys import RequireAPIKey, probes
 from .web.openapi import install_openapi
+from .web.page import PageRoute
 from .web.problem_details import install_problem_details, internal_error_response
 from .web.request_middleware import RequestMiddleware
 
@@ -22,16 +23,19 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
 
     It sets `app.state.settings`, `.metrics`, `.readiness` and `.protocols`. It adds the middleware
     for request ids, logs, metrics and API keys; the routes `/livez`, `/readyz`, `/metrics`,
-    `/model` and those of every protocol; errors as problem details (RFC 9457); and the model's
-    types in the OpenAPI document.
+    `/model` and those of every protocol; the page at `/`; errors as problem details (RFC 9457);
+    and the model's types in the OpenAPI document.
     Raises UsageError if an environment variable of a protocol is invalid.
     """
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.readiness = Readiness()
     app.state.protocols = find_protocols()
+    page = PageRoute() if settings.docs and settings.page else None
+    if page is not None:
+        app.router.routes.append(page)
     if settings.api_keys:
-        app.add_middleware(RequireAPIKey, keys=settings.api_keys, probes=probes(app))
+        app.add_middleware(RequireAPIKey, keys=settings.api_keys, probes=probes(app), page=page)
     app.add_middleware(
         RequestMiddleware,
         metrics=app.state.metrics,

@@ -195,6 +195,10 @@ class ServingSettings(BaseSettings):
     docs: bool = True
     """Whether /docs, /redoc and /openapi.json are served."""
 
+    page: bool = True
+    """Whether / is a page to try the model in a browser. There is none without `docs`, which it
+    reads, and none where the service has a route of its own at /."""
+
     access_log: bool = True
     """Whether every request is logged, in one line."""
 

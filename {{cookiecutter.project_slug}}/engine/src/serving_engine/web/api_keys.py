@@ -1,4 +1,4 @@
-"""API keys: if `SERVING_API_KEYS` has any, every route but the probes requires one.
+"""API keys: if `SERVING_API_KEYS` has any, every route but the probes and the page requires one.
 
 They are checked around the whole application: before a body is read, and for every path, those of
 the documentation and unknown paths included.
@@ -11,9 +11,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import Unauthorized
+from .page import PageRoute
 from .problem_details import error_response, path_in_app
 
 _PROBES = frozenset({"/livez", "/readyz"})
@@ -32,16 +34,23 @@ def probes(app: FastAPI) -> frozenset[str]:
 class RequireAPIKey:
     """ASGI middleware. A request requires one of `keys`, as Bearer token or as X-API-Key.
 
-    probes: paths that require none.
+    probes: paths that require none. page: a route that requires none.
     """
 
-    def __init__(self, app: ASGIApp, keys: Iterable[SecretStr], probes: frozenset[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Iterable[SecretStr],
+        probes: frozenset[str],
+        page: PageRoute | None = None,
+    ) -> None:
         self._app = app
         self._probes = probes
+        self._page = page
         self._digests = [_digest(key.get_secret_value().encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._is_probe(scope) or self._has_key(scope["headers"]):
+        if scope["type"] == "lifespan" or self._is_open(scope) or self._has_key(scope["headers"]):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -52,8 +61,11 @@ class RequireAPIKey:
             )
             await error_response(scope, error)(scope, receive, send)
 
-    def _is_probe(self, scope: Scope) -> bool:
-        return path_in_app(scope) in self._probes
+    def _is_open(self, scope: Scope) -> bool:
+        if path_in_app(scope) in self._probes:
+            return True
+        page = self._page
+        return page is not None and page.matches(scope)[0] is Match.FULL
 
     def _has_key(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Compare every key in the headers with every valid key, all of them in constant time."""
