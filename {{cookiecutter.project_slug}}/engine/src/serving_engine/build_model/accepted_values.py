@@ -10,6 +10,10 @@ from .infer_signature import MAX_CATEGORIES, is_number
 from .probes import UNSEEN
 from .read_estimator import NotPackaged
 
+MANY_EXAMPLES = 20
+MOSTLY = 0.9
+"""A column of texts identifies its rows if more than this share of many examples differ."""
+
 
 class AcceptedValues:
     """Tests which cells a model accepts in place of those of one example row.
@@ -94,11 +98,24 @@ def accepted_columns(
     for position, column in enumerate(columns):
         update: dict[str, Any] = {"nullable": position in nullable}
         if position in enforced:
+            _check_may_be_closed(column, [row[position] for row in rows])
             groups = _category_groups(column, observed[position], estimator)
             categories = model.accepted_categories(position, groups)
             update |= {"categories": categories, "enforce": True, "minimum": None, "maximum": None}
         accepted.append(column.model_copy(update=update))
     return accepted
+
+
+def _check_may_be_closed(column: Column, cells: Sequence[Cell]) -> None:
+    """Raise NotPackaged if nearly every example has a text of its own, and the model no others."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if len(texts) >= MANY_EXAMPLES and len(set(texts)) > MOSTLY * len(texts):
+        raise NotPackaged(
+            f"column {column.name}: the model accepts only the {len(set(texts))} texts that it was "
+            "fitted with, and nearly every example has its own: requests with new ones would all "
+            "get 422. Fit the model without the column, or its encoder with "
+            "handle_unknown='ignore'."
+        )
 
 
 def _may_be_categories(column: Column, observed: set[Cell]) -> bool:

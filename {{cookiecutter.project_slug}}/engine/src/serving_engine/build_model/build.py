@@ -8,8 +8,10 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,10 +27,13 @@ from ..model_files.manifest import (
 )
 from ..runtimes.scikit_learn.loading import parse
 from ..runtimes.scikit_learn.versions import ALWAYS
+from ..schema.signature import Column
+from ..schema.text_cells import MISSING
 from .compare import CurrentModel
 from .dependency_advice import installed_releases, needed_libraries
-from .examples import read_examples
+from .examples import Examples, check_agreement, read_as_pandas, read_examples
 from .infer_signature import column_names, infer_columns
+from .known_texts import known_texts
 from .layout_search import GOLDEN_EXAMPLES, Candidate, find_layout, spread
 from .probes import MAX_ROWS, probe
 from .publish import publish
@@ -39,6 +44,9 @@ from .read_estimator import (
     read_estimator,
     to_skops,
 )
+from .reference_model import NeedsDataFrames
+from .report import closed_columns
+from .row_files import TABLES
 
 ARTIFACT = "model.skops"
 
@@ -75,15 +83,24 @@ def package(
     current = CurrentModel(directory, trust.transformers) if compare else None
     progress(f"reading {file}")
     estimator = read_estimator(file, trust)
-    table = read_examples(examples)
-    progress(f"writing {ARTIFACT}")
-    data, types = to_skops(estimator, trust)
+    table, names = _read_table(examples, estimator, chosen, progress)
     try:
-        progress("testing which values the model accepts")
-        columns = infer_columns(table, column_names(estimator, table, chosen))
-        served = find_layout(
-            estimator, lambda: parse(data, types, trust.transformers), table, columns, outputs
-        )
+        columns = infer_columns(table, names)
+        progress(f"writing {ARTIFACT}, and testing which values the model accepts")
+        try:
+            data, types = to_skops(estimator, trust)
+            served = find_layout(
+                estimator, partial(parse, data, types, trust.transformers), table, columns, outputs
+            )
+        except NeedsDataFrames:
+            progress("a step needs DataFrames from the one before: set_output(transform='pandas')")
+            estimator.set_output(transform="pandas")
+            data, types = to_skops(estimator, trust)
+            served = find_layout(
+                estimator, partial(parse, data, types, trust.transformers), table, columns, outputs
+            )
+        for line in closed_columns(served.signature):
+            progress(line)
         if current is not None:
             progress(current.differences(served.signature, served.predict, table.rows, served.rows))
         progress("testing the model with several threads and with batches")
@@ -120,6 +137,31 @@ def package(
         raise NotPackaged(f"{problem['loc'][0]} is invalid: {problem['msg']}.") from None
     except LoadError as error:
         raise NotPackaged(f"the model cannot be served: {error.problem}.") from error
+
+
+def _read_table(
+    source: Path | str,
+    estimator: Any,
+    chosen: Sequence[str] | None,
+    progress: Callable[[str], None],
+) -> tuple[Examples, list[str]]:
+    """Read the examples, as the model and pandas know them; return them with the columns to use."""
+    table = read_examples(source)
+    names = column_names(estimator, table, chosen)
+    if isinstance(source, Path | str) and Path(str(source)[:4096]).suffix.lower() in TABLES:
+        texts = [
+            Column(name=name, dtype="string", nullable=True, words=sorted(known & MISSING))
+            for name, known in known_texts(estimator, names).items()
+        ]
+        table = read_as_pandas(Path(source), read_examples(source, texts), texts)
+        check_agreement(table, names)
+    missing = ", ".join(f"{name} {table.missing[name]}" for name in names if name in table.missing)
+    if missing:
+        progress(f"words for a missing value, such as NA, by column: {missing}")
+    others = [str(name) for name in table.rows[0] if name not in names]
+    if others:
+        progress(f"columns that the model does not take: {', '.join(others[:10])}")
+    return table, names
 
 
 def _golden_examples(served: Candidate) -> list[Example]:

@@ -1,13 +1,19 @@
 """Reads example rows from a file, a pickled DataFrame, or JSON."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 
+from ..schema.signature import Column
+from ..schema.text_cells import read_table
 from ..text import reason
 from .read_estimator import PICKLES, NotPackaged, warn_of_pickle
 from .row_files import Row, check_rows, read_inline, read_rows
@@ -18,19 +24,23 @@ class Examples:
     """Rows by column name, with values of JSON's types; None means a missing value.
 
     whole: names of the integer columns, if the source has types. categories: of each pandas
-    Categorical, by column name. frame: the DataFrame, if the source holds one.
+    Categorical, by column name. datetimes: unit and timezone of each column of datetimes.
+    frame: the DataFrame, if the source holds one, or what pandas reads of a table of text. missing:
+    how many fields of a table hold a word for a missing value, by column.
     """
 
     rows: list[Row]
     whole: frozenset[str] = frozenset()
     categories: Mapping[str, list[Any]] = field(default_factory=dict)
+    datetimes: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     frame: Any = None
+    missing: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_examples(source: Path | str) -> Examples:
+def read_examples(source: Path | str, columns: Sequence[Column] = ()) -> Examples:
     """Read example rows. Columns of a text file get the types of their values.
 
-    source: a path, or JSON text. A pickle may run any code.
+    source: a path, or JSON text. A pickle may run any code. columns: those whose type is known.
     Raises UsageError if the source cannot be read or holds no rows.
     """
     if isinstance(source, str) and source.lstrip()[:1] in {"[", "{"}:
@@ -41,7 +51,64 @@ def read_examples(source: Path | str) -> Examples:
         return _from_frame(_read_pickled_frame(path), path)
     if suffix == ".parquet" and path.exists():
         return _from_frame(_read_parquet_frame(path), path)
-    return Examples(read_rows(path))
+    missing: Counter[str] = Counter()
+    rows = read_rows(path, columns, missing)
+    return Examples(rows, missing=missing)
+
+
+def read_as_pandas(path: Path, examples: Examples, columns: Sequence[Column]) -> Examples:
+    """Add what pandas reads of the examples' table of text; unchanged if pandas is not installed.
+
+    columns: those that the model knows as texts. Raises NotPackaged.
+    """
+    try:
+        pandas: Any = import_module("pandas")
+    except ImportError:
+        return examples
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        delimiter, _ = read_table(file)
+    try:
+        frame = pandas.read_csv(
+            path,
+            sep=delimiter,
+            dtype={column.name: "str" for column in columns},
+            encoding="utf-8-sig",
+            index_col=False,
+        )
+    except Exception as error:  # exceptions of pandas
+        raise NotPackaged(f"pandas cannot read {path} ({reason(error)}).") from error
+    frame.columns = [str(name) for name in frame.columns]
+    for column in columns:
+        if column.words:  # categories of the model, which `read_csv` takes for missing values
+            cells = [row.get(column.name) for row in examples.rows]
+            frame[column.name] = pandas.array(cells, dtype="str")
+    return replace(examples, frame=frame)
+
+
+def check_agreement(examples: Examples, names: Sequence[str]) -> None:
+    """Check that the service reads a table of text as pandas does.
+
+    names: the columns that the model takes. Raises NotPackaged at the first cell that differs.
+    """
+    if examples.frame is None:
+        return
+    for name in names:
+        known = examples.frame[name].notna()
+        theirs = examples.frame[name].astype(object).where(known, None).tolist()
+        for number, (one, other) in enumerate(
+            zip((row[name] for row in examples.rows), theirs, strict=True)
+        ):
+            if not _same_cell(one, _python_scalar(other)):
+                raise NotPackaged(
+                    f"example row {number}: column {name} is {other!r} as pandas reads it, and "
+                    f"{one!r} as the service does. Write the field in a form that both know."
+                )
+
+
+def _same_cell(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-15)
+    return one == other
 
 
 def to_frame(examples: Examples, columns: Sequence[str]) -> Any:
@@ -89,9 +156,27 @@ def _from_frame(frame: Any, path: Path) -> Examples:
         for name, kind in frame.dtypes.items()
         if hasattr(kind, "categories")
     }
-    return Examples(rows, frozenset(whole), categories, frame)
+    datetimes = {
+        name: (_unit(kind), _zone(kind))
+        for name, kind in frame.dtypes.items()
+        if getattr(kind, "kind", "") == "M"
+    }
+    return Examples(rows, frozenset(whole), categories, datetimes, frame)
+
+
+def _unit(kind: Any) -> str:
+    """The unit of a datetime64 dtype of pandas, or of NumPy: datetime64[ns]."""
+    return str(getattr(kind, "unit", None) or np.datetime_data(kind)[0])
+
+
+def _zone(kind: Any) -> str | None:
+    zone = getattr(kind, "tz", None)
+    return None if zone is None else str(zone)
 
 
 def _python_scalar(value: Any) -> Any:
-    """A scalar of NumPy as the Python scalar of the same value; any other value unchanged."""
+    """A scalar of NumPy as the Python scalar of the same value, a datetime as text; any other value
+    unchanged."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     return value.item() if hasattr(value, "item") else value

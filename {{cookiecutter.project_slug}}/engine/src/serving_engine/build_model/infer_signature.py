@@ -18,6 +18,7 @@ _EXPECTED = {
     "int64": "a whole number of 64 bits",
     "bool": "true or false",
     "string": "a string",
+    "datetime": "a date",
 }
 _TASKS = {
     "clusterer": "clustering",
@@ -62,7 +63,7 @@ def infer_columns(examples: Examples, names: Sequence[str]) -> list[Column]:
     columns = []
     for name in names:
         cells = [row[name] for row in examples.rows]
-        dtype = _dtype(cells, name in examples.whole)
+        dtype = "datetime" if name in examples.datetimes else _dtype(cells, name in examples.whole)
         for number, cell in enumerate(cells):
             if cell is not None and not _fits(cell, dtype):
                 raise NotPackaged(
@@ -70,7 +71,9 @@ def infer_columns(examples: Examples, names: Sequence[str]) -> list[Column]:
                 )
         values = [cell for cell in cells if cell is not None]
         observed: dict[str, Any] = {}
-        if name in examples.categories and dtype == "string":
+        if name in examples.datetimes:
+            observed = dict(zip(("unit", "timezone"), examples.datetimes[name], strict=True))
+        elif name in examples.categories and dtype == "string":
             observed = {"categories": examples.categories[name], "categorical": True}
         elif dtype == "string" and values and len(set(values)) <= MAX_CATEGORIES:
             observed = {"categories": sorted(set(values))}
@@ -96,7 +99,10 @@ def infer_signature(
     Raises NotPackaged if the estimator fails on an example, or if it has no signature.
     """
     if layout == "array":
-        inputs = [column.model_copy(update={"dtype": "float64"}) for column in inputs]
+        inputs = [
+            column.model_copy(update={"dtype": "float64"}) if column.dtype == "int64" else column
+            for column in inputs
+        ]
     if layout == "text":
         inputs = [column.model_copy(update={"categories": None}) for column in inputs]
     fields = _task_fields(reference, outputs)
@@ -175,7 +181,7 @@ def _dtype(cells: Sequence[object], whole: bool) -> DType:
 
 
 def _fits(cell: object, dtype: DType) -> bool:
-    if dtype in {"bool", "string"}:
+    if dtype in {"bool", "string", "datetime"}:
         return isinstance(cell, bool if dtype == "bool" else str)
     return is_number(cell) and abs(cell) <= (INT64_MAX if dtype == "int64" else FLOAT32_MAX)
 

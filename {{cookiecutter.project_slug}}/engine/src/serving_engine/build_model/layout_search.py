@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..model_files.manifest import Tolerance
-from ..runtimes.scikit_learn.estimator import ServedEstimator, fitted_on_array
+from ..runtimes.scikit_learn.estimator import ServedEstimator, fitted_on_array, takes_records
 from ..runtimes.scikit_learn.loading import wrap_estimator
 from ..schema.predictions import Prediction, PredictionFormatter, predictions_agree
 from ..schema.signature import Cell, CellRows, Column, Layout, Signature
@@ -86,8 +86,8 @@ def _served(
             ) from error
         if not predictions_agree(expected, prediction, tolerance.relative, tolerance.absolute):
             raise NotPackaged(
-                f"prediction mismatch: the served model and the estimator differ on example row "
-                f"{number}."
+                f"prediction mismatch on example row {number}: the served model predicts "
+                f"{prediction}, and the estimator {expected}."
             )
         reference_predictions[number] = expected
     return Candidate(served, signature, rows, reference_predictions)
@@ -96,12 +96,11 @@ def _served(
 def _layouts(estimator: Any, columns: Sequence[Column]) -> list[Layout]:
     """The possible layouts, the simplest first."""
     dtypes = {column.dtype for column in columns}
-    named = hasattr(estimator, "feature_names_in_")
-    if dtypes == {"string"} and len(columns) == 1 and not named:
+    if takes_records(estimator):
+        return ["frame"]
+    if dtypes == {"string"} and len(columns) == 1 and not hasattr(estimator, "feature_names_in_"):
         return ["text", "frame"]
-    if dtypes <= {"float64", "int64"} or ("string" not in dtypes and not named):
-        return ["array", "frame"]
-    return ["frame"]
+    return ["array", "frame"] if dtypes <= {"float64", "int64", "bool"} else ["frame"]
 
 
 def _reference(
@@ -115,6 +114,10 @@ def _reference(
     complete = next((number for number, row in enumerate(rows) if None not in row), 0)
     if layout == "text":
         return ReferenceModel(estimator, [row[0] for row in rows], complete), rows
+    if takes_records(estimator):
+        names = [column.name for column in columns]
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        return ReferenceModel(estimator, records, complete), rows
     frame = None
     if layout == "frame" or hasattr(estimator, "feature_names_in_"):
         frame = to_frame(examples, [column.name for column in columns])
@@ -128,7 +131,9 @@ def _reference(
 
 def convert_cell(cell: Cell, column: Column, layout: Layout) -> Cell:
     """The cell as a float if its column holds floats."""
-    number = layout == "array" or column.dtype == "float64"
+    number = (
+        column.dtype in {"float64", "int64"} if layout == "array" else column.dtype == "float64"
+    )
     return float(cell) if number and isinstance(cell, int | bool) else cell
 
 

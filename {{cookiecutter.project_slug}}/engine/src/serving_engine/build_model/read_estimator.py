@@ -14,9 +14,10 @@ from ..errors import UsageError
 from ..model_files.load_errors import LoadError, UntrustedTypes, VersionMismatch
 from ..runtimes.scikit_learn import skops_io
 from ..runtimes.scikit_learn.loading import parse
-from ..runtimes.scikit_learn.trusted_types import check_trusted
+from ..runtimes.scikit_learn.trusted_types import check_trusted, is_part_of_a_library
 from ..runtimes.scikit_learn.versions import LIBRARIES, check_release
 from ..text import one_line, reason
+from .portable import portable
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def to_skops(estimator: Any, trust: Trust) -> tuple[bytes, list[str]]:
     Raises NotPackaged if skops fails, or if one of those types is not trusted.
     """
     try:
-        data = skops_io.dumps(estimator)
+        with portable(estimator):
+            data = skops_io.dumps(estimator)
         types = skops_io.untrusted_types(data)
     except Exception as error:  # there is no list of what skops raises
         raise NotPackaged(f"the model cannot be written as skops ({reason(error)}).") from error
@@ -79,7 +81,7 @@ def to_skops(estimator: Any, trust: Trust) -> tuple[bytes, list[str]]:
 
 
 def check_may_be_trusted(types: Sequence[str], transformers: str | None) -> None:
-    """Raise NotPackaged at the first type that can never be trusted."""
+    """Raise NotPackaged if some of the types can never be trusted."""
     try:
         check_trusted(types, transformers)
     except UntrustedTypes as error:
@@ -88,10 +90,13 @@ def check_may_be_trusted(types: Sequence[str], transformers: str | None) -> None
 
 def _check_review(types: Sequence[str], trust: Trust) -> None:
     check_may_be_trusted(types, trust.transformers)
-    needed = [name for name in types if name not in trust.types]
+    needed = [n for n in types if n not in trust.types and not is_part_of_a_library(n)]
     if needed and not trust.review(needed):
         flags = " ".join(f"--trust {name}" for name in needed)
-        raise NotPackaged(f"the model holds types that need your review. Then add: {flags}")
+        raise NotPackaged(
+            "the model holds types that are not of scikit-learn, NumPy or SciPy. Look at what each "
+            f"does when it is loaded and when it predicts. Then add: {flags}"
+        )
 
 
 def warn_of_pickle(path: Path) -> None:

@@ -13,6 +13,13 @@ from ..text import reason
 from .read_estimator import NotPackaged
 
 
+class NeedsDataFrames(NotPackaged):
+    """A step of the pipeline names columns, and the step before it does not return a DataFrame.
+
+    The pipeline was fitted while scikit-learn's configuration said `transform_output="pandas"`.
+    """
+
+
 class ReferenceModel:
     """An estimator with the examples in the form that it was fitted on.
 
@@ -38,7 +45,10 @@ class ReferenceModel:
         except NotFittedError:
             raise NotPackaged("the model is not fitted.") from None
         except Exception as error:
-            raise NotPackaged(f"the model fails on an example ({reason(error)}).") from error
+            failure = NotPackaged
+            if "only supported for dataframes" in str(error) and hasattr(self._examples, "iloc"):
+                failure = NeedsDataFrames
+            raise failure(f"the model fails on an example ({reason(error)}).") from error
         if method == "predict" and len(outputs) != 1:
             raise NotPackaged(
                 f"the model gives {len(outputs)} predictions for one example. If it is a model of "

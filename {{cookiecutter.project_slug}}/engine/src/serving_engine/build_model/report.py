@@ -40,6 +40,17 @@ def signature_table(signature: Signature) -> Iterator[str]:
     yield f"layout {signature.layout}, {signature.task}{of}{probabilities}"
 
 
+def closed_columns(signature: Signature) -> Iterator[str]:
+    """A line for each column whose texts the model limits to those that it was fitted with."""
+    for column in signature.inputs:
+        if column.dtype == "string" and column.enforce and column.categories is not None:
+            yield (
+                f"column {column.name}: the model knows {len(column.categories)} texts, and a "
+                "request with any other gets 422. An encoder fitted with handle_unknown='ignore' "
+                "accepts others."
+            )
+
+
 def build_and_measure(
     manifest: Manifest, data: bytes, transformers: str | None
 ) -> tuple[LoadedModel, int | None]:

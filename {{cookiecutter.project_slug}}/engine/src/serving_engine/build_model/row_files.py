@@ -1,9 +1,10 @@
-"""Reads rows from CSV, JSON, JSON Lines and Parquet files."""
+"""Reads rows from CSV, TSV, JSON, JSON Lines and Parquet files."""
 
 import csv
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,35 +12,47 @@ from typing import Any, TextIO
 
 from ..errors import UsageError
 from ..schema.signature import Column, DType
-from ..schema.text_cells import BOOLEANS, MISSING, parse_cell, parse_number
+from ..schema.text_cells import BOOLEANS, MISSING, parse_cell, parse_number, read_table
 
 Row = dict[str, Any]
+TABLES = (".csv", ".tsv", ".txt")
+"""Suffixes of tables of text."""
 
 
-def read_rows(path: Path, columns: Sequence[Column] = ()) -> list[Row]:
+def read_rows(
+    path: Path, columns: Sequence[Column] = (), missing: Counter[str] | None = None
+) -> list[Row]:
     """Read every row of a file, by column name; `-` reads JSON Lines from standard input.
 
-    columns: the known columns. A CSV file has text only: a column that is not known has floats or
-    booleans if every field is one, else strings. NaN becomes None.
+    columns: the known columns. A table of text has text only: a column that is not known has floats
+    or booleans if every field is one, else strings. NaN becomes None.
+    missing: counts, by column, the fields of a table that hold a word for a missing value.
     Raises UsageError if the file is missing, has an unsupported suffix, or is not valid.
     """
     suffix = ".jsonl" if str(path) == "-" else path.suffix.lower()
     if suffix == ".parquet":
         return _read_parquet(path)
-    reader = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_lines}.get(suffix)
+    readers = {".json": _read_json, ".jsonl": _read_lines, **dict.fromkeys(TABLES, _read_table)}
+    reader = readers.get(suffix)
     if reader is None:
-        raise UsageError(f"{path} has an unsupported suffix. Use .csv, .json, .jsonl or .parquet.")
+        raise UsageError(
+            f"{path} has an unsupported suffix. Use .csv, .tsv, .json, .jsonl or .parquet."
+        )
     try:
         with (
-            nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8-sig") as file
+            nullcontext(sys.stdin)
+            if str(path) == "-"
+            else path.open(encoding="utf-8-sig", newline="") as file
         ):
             rows = reader(file)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8. Save it in that encoding.") from None
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{path} is not valid {suffix[1:].upper()}: {error}.") from None
     check_rows(rows, str(path))
-    return _parse_cells(rows, columns) if suffix == ".csv" else rows
+    return _parse_cells(rows, columns, missing) if suffix in TABLES else rows
 
 
 def read_inline(text: str) -> list[Row]:
@@ -58,7 +71,9 @@ def check_rows(rows: Sequence[object], source: str) -> None:
         raise UsageError(f"{source} holds no rows of named columns.")
 
 
-def _parse_cells(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+def _parse_cells(
+    rows: list[Row], columns: Sequence[Column], missing: Counter[str] | None
+) -> list[Row]:
     """The rows of a table of text, with cells of the columns' types."""
     known = {column.name: column for column in columns}
     for name in filter(None, rows[0]):  # None is the name of the surplus fields of a long row
@@ -67,6 +82,8 @@ def _parse_cells(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
         for row, text in zip(rows, texts, strict=True):
             if name in row:
                 row[name] = parse_cell(text, column)
+                if missing is not None and text and row[name] is None:
+                    missing[name] += 1
     return rows
 
 
@@ -77,8 +94,24 @@ def _guess_dtype(texts: Iterable[str]) -> DType:
     return "string" if any(parse_number(text) is None for text in values) else "float64"
 
 
-def _read_csv(file: TextIO) -> list[Row]:
-    return list(csv.DictReader(file))
+def _read_table(file: TextIO) -> list[Row]:
+    """The rows of a table of text, by the names in its first line.
+
+    A line without a value for each name, or with more values, has other names than the others.
+    """
+    _, lines = read_table(file)
+    names = next(lines, [])
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"two columns are called {twice[0]}")
+    return [_row(names, fields) for fields in lines]
+
+
+def _row(names: Sequence[str], fields: Sequence[str]) -> Row:
+    row: dict[Any, Any] = dict(zip(names, fields, strict=False))
+    if len(fields) > len(names):
+        row[None] = fields[len(names) :]
+    return row
 
 
 def _read_json(file: TextIO) -> list[Row]:

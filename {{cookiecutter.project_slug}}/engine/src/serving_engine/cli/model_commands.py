@@ -160,7 +160,12 @@ def _review(types: Sequence[str]) -> bool:
     """Ask on the terminal whether to trust types; without a terminal, the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print("The model holds types that skops does not trust by itself:", *types, sep="\n  ")
+    print(
+        "The model holds types that are not of scikit-learn, NumPy or SciPy. Look at what each "
+        "does when it is loaded and when it predicts:",
+        *types,
+        sep="\n  ",
+    )
     return input("Trust these types in this model? [y/N] ").strip().lower() in {"y", "yes"}
 
 

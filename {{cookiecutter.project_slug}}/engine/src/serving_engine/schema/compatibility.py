@@ -37,6 +37,8 @@ def _narrower(old: Column, new: Column) -> str:
     """A value that `old` accepts and `new` does not, or an empty string."""
     if (old.dtype, new.dtype) != ("int64", "float64") and old.dtype != new.dtype:
         return f"was {old.dtype} and would be {new.dtype}"
+    if (old.timezone is None) != (new.timezone is None):
+        return "would need other dates: with an offset, or without"
     if old.nullable and not new.nullable:
         return "could be null"
     if new.bounds[0] > old.bounds[0]:

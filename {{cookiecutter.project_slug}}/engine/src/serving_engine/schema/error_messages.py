@@ -21,6 +21,8 @@ _MESSAGES = {
     "int_parsing_size": "must be a whole number of 64 bits",
     "bool_type": "must be true or false",
     "string_type": "must be a string",
+    "datetime_naive": "must be a date or a time without an offset, as 2026-01-31T12:00:00",
+    "datetime_aware": "must be a time with an offset, as 2026-01-31T12:00:00Z",
     "literal_error": "must be one of the values that the model knows",
     "less_than_equal": "must be at most {le}",
     "greater_than_equal": "must be at least {ge}",

@@ -2,11 +2,17 @@
 
 from typing import Any
 
-from .signature import Column, Signature, class_names
+from .signature import Column, Signature, class_names, datetime_pattern
 
 Schema = dict[str, Any]
 
-_JSON_TYPES = {"float64": "number", "int64": "integer", "bool": "boolean", "string": "string"}
+_JSON_TYPES = {
+    "float64": "number",
+    "int64": "integer",
+    "bool": "boolean",
+    "string": "string",
+    "datetime": "string",
+}
 _MAX_SHOWN_CATEGORIES = 20
 
 
@@ -17,7 +23,7 @@ def request_schema(signature: Signature, max_rows: int) -> Schema:
         "type": "object",
         "title": "By name",
         "properties": columns,
-        "required": signature.columns,
+        "required": [column.name for column in signature.inputs if not column.nullable],
         "additionalProperties": False,
     }
     in_order = {
@@ -76,6 +82,14 @@ def _column_schema(column: Column) -> Schema:
     schema: Schema = {"type": [kind, "null"] if column.nullable else kind}
     if column.dtype in {"float64", "int64"}:
         schema["minimum"], schema["maximum"] = column.bounds
+    if column.dtype == "datetime":
+        schema["pattern"] = f"^{datetime_pattern(column)}$"
+        zone = (
+            "no offset"
+            if column.timezone is None
+            else f"an offset; the model uses {column.timezone}"
+        )
+        schema["description"] = f"ISO 8601 with {zone}"
     if column.allowed is not None:
         schema["enum"] = [*column.allowed, None] if column.nullable else column.allowed
     if column.minimum is not None and column.maximum is not None:

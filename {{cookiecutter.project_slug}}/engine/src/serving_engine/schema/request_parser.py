@@ -7,18 +7,26 @@ body with far more arrays and objects than rows is rejected before it is decoded
 them fit into 1 MiB, and creating them takes longer than everything else.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json
+from pydantic_core import (
+    PydanticCustomError,
+    SchemaValidator,
+    ValidationError,
+    core_schema,
+    from_json,
+)
 
 from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
 from .error_messages import MAX_ERRORS, field_errors, unknown_members
-from .signature import CellRows, Column, Signature
+from .signature import YEARS, CellRows, Column, Signature, datetime_pattern
 
 _SLACK = 4
 """How many times more arrays and objects than the row limit needs are still decoded, so that the
@@ -32,8 +40,8 @@ class Rows:
     """The validated rows of one request.
 
     values: one sequence per row, in signature order, of finite floats, integers, booleans or
-    strings as the columns' dtypes say, None only in nullable columns; or, if the layout is array,
-    one array, (n, columns) float64, NaN only in nullable columns.
+    strings as the columns' dtypes say, ISO 8601 text for datetimes, None only in nullable columns;
+    or, if the layout is array, one array, (n, columns) float64, NaN only in nullable columns.
     timeout: seconds that the client is willing to wait; None for the server's own deadline.
     """
 
@@ -64,8 +72,9 @@ class RequestParser:
         self._max_containers = _SLACK * (2 + max_rows * (1 + brackets))
         self._has_strings = any(column.dtype == "string" for column in signature.inputs)
         cells = [_cell_schema(column) for column in signature.inputs]
-        fields = zip(self._columns, map(core_schema.typed_dict_field, cells), strict=True)
+        fields = zip(self._columns, map(_member, signature.inputs, cells), strict=True)
         self._by_name = _body_validator(core_schema.typed_dict_schema(dict(fields)), max_rows)
+        self._names = frozenset(self._columns)
         self._in_order = _body_validator(core_schema.tuple_schema(cells), max_rows)
 
     def parse(self, body: bytes, timeout: float | None = None) -> Rows:
@@ -104,7 +113,7 @@ class RequestParser:
         if in_order:
             return Rows(rows, timeout)
         for number, row in enumerate(document["instances"]):
-            if len(row) != len(self._columns):
+            if len(row) != len(self._columns) and not self._names.issuperset(row):
                 raise _invalid_row(number, self._unknown_columns(number, row))
         return Rows([list(row.values()) for row in rows], timeout)
 
@@ -164,6 +173,15 @@ def _outside_strings(body: bytes) -> bytes:
     return b"".join(unescaped.split(b'"')[::2])
 
 
+def _member(column: Column, cell: core_schema.CoreSchema) -> core_schema.TypedDictField:
+    """The member of a row; one that may be null may be left out."""
+    if not column.nullable:
+        return core_schema.typed_dict_field(cell)
+    return core_schema.typed_dict_field(
+        core_schema.with_default_schema(cell, default=None), required=False
+    )
+
+
 def _cell_schema(column: Column) -> core_schema.CoreSchema:
     value = _VALUE_SCHEMAS[column.dtype](column)
     if column.allowed is not None:
@@ -186,11 +204,29 @@ def _integer(column: Column) -> core_schema.CoreSchema:
     return core_schema.chain_schema([number, core_schema.int_schema(ge=low, le=high)])
 
 
+def _datetime(column: Column) -> core_schema.CoreSchema:
+    """The schema of a date, or a date and a time, as text; the text stays as it is."""
+    form = re.compile(datetime_pattern(column))
+    kind = "datetime_naive" if column.timezone is None else "datetime_aware"
+
+    def check(text: str) -> str:
+        try:
+            year = datetime.fromisoformat(text).year if form.fullmatch(text) else 0
+        except ValueError:
+            year = 0
+        if year not in YEARS:
+            raise PydanticCustomError(kind, "is no date")
+        return text
+
+    return core_schema.no_info_after_validator_function(check, core_schema.str_schema(strict=True))
+
+
 _VALUE_SCHEMAS: dict[str, Callable[[Column], core_schema.CoreSchema]] = {
     "float64": _float,
     "int64": _integer,
     "bool": lambda _: core_schema.bool_schema(strict=True),
     "string": lambda _: core_schema.str_schema(strict=True),
+    "datetime": _datetime,
 }
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 
 Label = StrictBool | StrictInt | StrictStr
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-DType = Literal["float64", "int64", "bool", "string"]
+DType = Literal["float64", "int64", "bool", "string", "datetime"]
 Layout = Literal["array", "frame", "text"]
 Cell = float | int | bool | str | None
 """One value of a row; None only if its column is nullable."""
@@ -28,6 +28,9 @@ FLOAT32_MAX = 3.4028234663852886e38
 """Largest finite float32: scikit-learn's trees compute in float32 and fail on larger numbers."""
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
+
+YEARS = range(1678, 2262)
+"""The years that datetime64[ns] holds as a whole."""
 
 
 class Record(BaseModel):
@@ -42,6 +45,9 @@ class Column(Record):
     minimum and maximum, or categories, were observed when the model was packaged. The OpenAPI
     schema shows them; requests must keep to them only if `enforce` is true.
     categorical: the column is a pandas Categorical, whose categories training has fixed.
+    words: values of a string column that mean a missing value in other tables, such as "NA".
+    unit, timezone: of a datetime column, as in pandas; without a timezone, dates and times have no
+    offset.
     """
 
     name: Name
@@ -52,6 +58,9 @@ class Column(Record):
     categories: Annotated[list[StrictStr] | list[float], Field(min_length=1)] | None = None
     categorical: bool = False
     enforce: bool = False
+    words: list[StrictStr] = []
+    unit: Literal["s", "ms", "us", "ns"] | None = None
+    timezone: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -61,15 +70,23 @@ class Column(Record):
         if self.categories is not None:
             kind = float if numeric else str
             same_kind = all(isinstance(category, kind) for category in self.categories)
-            if self.dtype == "bool" or not same_kind:
-                raise ValueError("categories need the column's type, and booleans have none")
+            if self.dtype in {"bool", "datetime"} or not same_kind:
+                raise ValueError("categories need a column of numbers or strings, and its type")
         if self.categorical and (self.dtype != "string" or self.categories is None):
             raise ValueError("categorical needs a string column with categories")
+        if (self.dtype == "datetime") != (self.unit is not None):
+            raise ValueError("a datetime column needs a unit, and no other has one")
+        if self.timezone is not None and self.dtype != "datetime":
+            raise ValueError("timezone needs a datetime column")
+        if self.words and self.dtype != "string":
+            raise ValueError("words need a string column")
         return self
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest accepted number; two integers for int64."""
+        """Lowest and highest accepted number; two integers for int64, 0 and 1 for booleans."""
+        if self.dtype == "bool":
+            return 0, 1
         low = self.minimum if self.enforce else None
         high = self.maximum if self.enforce else None
         if self.dtype == "int64":
@@ -91,8 +108,8 @@ class Column(Record):
 class Signature(Record):
     """The inputs and outputs of a model.
 
-    layout: `array`, one float array; `frame`, named columns of mixed types as a pandas DataFrame;
-    `text`, one column of strings.
+    layout: `array`, one float array, in which true is 1 and false is 0; `frame`, named columns of
+    mixed types as a pandas DataFrame; `text`, one column of strings.
     inputs: the columns, in the order in which the estimator takes them.
     classes: the labels of a classifier, in the order of its probabilities; for a multilabel
     classifier, the label of each of its indicators.
@@ -129,8 +146,8 @@ class Signature(Record):
         return self
 
     def _check_layout(self, dtypes: set[str]) -> None:
-        if self.layout == "array" and dtypes != {"float64"}:
-            raise ValueError("layout array needs float64 columns only")
+        if self.layout == "array" and not dtypes <= {"float64", "bool"}:
+            raise ValueError("layout array needs columns of floats or booleans only")
         if self.layout == "text" and (dtypes != {"string"} or len(self.inputs) != 1):
             raise ValueError("layout text needs exactly one column, of strings")
 
@@ -159,6 +176,16 @@ class Signature(Record):
     def columns(self) -> list[str]:
         """Names of the inputs, in signature order."""
         return [column.name for column in self.inputs]
+
+
+def datetime_pattern(column: "Column") -> str:
+    """A regular expression for the values of a datetime column: ISO 8601, with an offset if it has
+    a timezone. The date alone is enough if it has none."""
+    time = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
+    date = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    if column.timezone is None:
+        return f"{date}({time})?"
+    return f"{date}{time}(Z|[+-][0-9]{{2}}:[0-9]{{2}})"
 
 
 def class_name(label: Label) -> str:

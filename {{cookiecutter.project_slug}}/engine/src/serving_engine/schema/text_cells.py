@@ -1,9 +1,23 @@
-"""Text to cells: parses the fields of a table of text, such as CSV."""
+"""Text to cells: reads tables of text, such as CSV, as `pandas.read_csv` reads them by default.
+
+One reader serves `model package`, `predict` and the CSV bodies of requests. It needs no pandas.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from .signature import Cell, Column
 
-MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null"})
-"""Fields that mean a missing value; in a column of strings only the empty field does."""
+MISSING = frozenset(
+    {
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"),
+        *("1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+    }
+)
+"""Fields that mean a missing value: the default `na_values` of `pandas.read_csv` in pandas 3. A
+word that the model knows as a category is none: `Column.words`."""
 
 BOOLEANS = {
     "true": True,
@@ -14,14 +28,34 @@ BOOLEANS = {
     "FALSE": False,
 }
 
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity)", re.I)
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+def read_table(lines: Iterable[str]) -> tuple[str, Iterator[list[str]]]:
+    """Return the delimiter of a table of text, and its lines as fields; empty lines are left out.
+
+    lines: with their line ends. The delimiter is the comma, semicolon, tab or bar that the first
+    line has most of. Iterating raises `csv.Error`.
+    """
+    rest = iter(lines)
+    first = next(rest, "").removeprefix("\ufeff")
+    unquoted = re.sub('"[^"]*"', "", first)
+    delimiter = max(_DELIMITERS, key=unquoted.count)
+    reader = csv.reader(chain([first], rest), delimiter=delimiter, strict=True)
+    return delimiter, (fields for fields in reader if fields)
+
 
 def parse_cell(text: str, column: Column) -> Cell:
     """The value of a field; the text itself, which `RequestParser` then rejects, if it is not of
     the column's type."""
     if column.dtype == "string":
-        return None if text == "" and column.nullable else text
+        missing = text in MISSING and text not in column.words and column.nullable
+        return None if missing else text
     if text in MISSING:
         return None
+    if column.dtype == "datetime":
+        return text
     if column.dtype == "bool":
         return BOOLEANS.get(text, text)
     number = parse_number(text)
@@ -31,10 +65,6 @@ def parse_cell(text: str, column: Column) -> Cell:
 
 
 def parse_number(text: str) -> float | None:
-    """The number in a field, or None if it is no number. `1_000` is none, unlike in Python."""
-    if "_" in text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    """The number in a field, or None if it is no number. `1_000` and `1,5` are none."""
+    text = text.strip(" ")
+    return float(text) if _NUMBER.fullmatch(text) else None

@@ -30,6 +30,7 @@ _ACCEPTED = {
     "int64": ("INT64", frozenset(INTEGERS)),
     "bool": ("BOOL", frozenset({"BOOL"})),
     "string": ("BYTES", frozenset({"BYTES"})),
+    "datetime": ("BYTES", frozenset({"BYTES"})),
 }
 """By a column's dtype: the datatype of its tensor in metadata, and all accepted datatypes."""
 
@@ -61,6 +62,7 @@ class Tensors:
         self._accepted = [_ACCEPTED[column.dtype][1] for column in signature.inputs]
         bounds = [column.bounds for column in signature.inputs]
         self._low, self._high = np.array(bounds, dtype=np.float64).T
+        self._boolean = np.array([column.dtype == "bool" for column in signature.inputs])
         self._nullable = np.array([column.nullable for column in signature.inputs])
         self._vectorized = self._matrix and all(c.allowed is None for c in signature.inputs)
         self.inputs = [
@@ -138,6 +140,8 @@ class Tensors:
     def _check_values(self, matrix: NDArray[np.float64]) -> None:
         """Raise InvalidInput for the first row that does not fit. NaN is a missing value."""
         fits = (matrix >= self._low) & (matrix <= self._high)
+        if self._boolean.any():
+            fits &= (matrix == 0) | (matrix == 1) | ~self._boolean
         if not fits.all():
             fits |= np.isnan(matrix) & self._nullable
             if not fits.all():
@@ -148,12 +152,16 @@ class Tensors:
         errors = [
             FieldError(
                 f"/inputs/{column}",
-                f"must be a finite number, from {self._low[column]:g} to {self._high[column]:g} "
-                f"({self.columns[column]})",
+                f"{self._expected(column)} ({self.columns[column]})",
             )
             for column in np.flatnonzero(~fits[row]).tolist()
         ]
         return InvalidInput(f"Row {row} does not fit the model's signature.", errors)
+
+    def _expected(self, column: int) -> str:
+        if self._boolean[column]:
+            return "must be true or false: 1 or 0"
+        return f"must be a finite number, from {self._low[column]:g} to {self._high[column]:g}"
 
 
 def _check_datatype(tensor: Tensor, accepted: frozenset[str]) -> None:

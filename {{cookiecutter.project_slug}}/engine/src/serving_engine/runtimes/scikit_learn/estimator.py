@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.pipeline import Pipeline
 
 from ...schema.predictions import Outputs
@@ -54,7 +55,10 @@ class ServedEstimator:
         self._estimator = estimator
         self._signature = signature
         self._build_input = input_builder(
-            signature, named=not fitted_on_array(estimator), mixed_nulls=together
+            signature,
+            named=not fitted_on_array(estimator),
+            records=takes_records(estimator),
+            mixed_nulls=together,
         )
         self._fast_path: MatrixFunction | None = None
         tasks: dict[str, Callable[[Batch], Outputs]] = {
@@ -159,6 +163,14 @@ class ServedEstimator:
 def fitted_on_array(estimator: Any) -> bool:
     """Whether the estimator was fitted on an array, and warns if it is called with a DataFrame."""
     return hasattr(estimator, "n_features_in_") and not hasattr(estimator, "feature_names_in_")
+
+
+def takes_records(estimator: Any) -> bool:
+    """Whether the estimator takes each row as a dict, as a pipeline with a DictVectorizer does."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[0][1]
+    hashes_dicts = isinstance(estimator, FeatureHasher) and estimator.input_type == "dict"
+    return isinstance(estimator, DictVectorizer) or hashes_dicts
 
 
 def label_indexer(classes: Any) -> Callable[[NDArray[Any]], NDArray[np.int64]]:

@@ -21,12 +21,16 @@ class MixedNulls(Exception):
 
 
 def input_builder(
-    signature: Signature, *, named: bool = True, mixed_nulls: bool = False
+    signature: Signature,
+    *,
+    named: bool = True,
+    records: bool = False,
+    mixed_nulls: bool = False,
 ) -> Callable[[Values], Any]:
     """A function from n rows, each in signature order, to one batch.
 
     Layout array: (n, columns) float64, NaN for null. Layout frame: a DataFrame, or an array of
-    objects if not `named`. Layout text: a list of strings.
+    objects if not `named`, or a list of dicts if `records`. Layout text: a list of strings.
     mixed_nulls: whether a null may change the type of an integer or boolean column for all rows;
     if not, the function raises MixedNulls, so that the type of a column depends on no other row.
     Raises LibraryMissing if the layout is frame and pandas is not installed.
@@ -35,6 +39,9 @@ def input_builder(
         return lambda rows: [row[0] for row in rows]
     if signature.layout == "array":
         return lambda rows: np.asarray(rows, dtype=np.float64)
+    names = signature.columns
+    if records:
+        return lambda rows: [dict(zip(names, row, strict=True)) for row in rows]
     try:
         pandas: Any = import_module("pandas")
     except ImportError:
@@ -72,10 +79,9 @@ def _series(pandas: Any, column: Column, cells: Sequence[Cell], mixed_nulls: boo
         known = set(column.categories or ())
         cells = [cell if cell in known else None for cell in cells]
         return pandas.Categorical(cells, categories=column.categories)
-    if column.dtype == "string":
-        return pandas.array(cells, dtype="str")
-    if column.dtype == "float64":
-        return np.array(cells, dtype=np.float64)
+    simple = _SERIES.get(column.dtype)
+    if simple is not None:
+        return simple(pandas, column, cells)
     if column.nullable and None in cells:
         if not mixed_nulls and cells.count(None) < len(cells):
             raise MixedNulls
@@ -83,3 +89,22 @@ def _series(pandas: Any, column: Column, cells: Sequence[Cell], mixed_nulls: boo
             return np.array(cells, dtype=np.float64)
         return np.array([np.nan if cell is None else cell for cell in cells], dtype=object)
     return np.array(cells, dtype=np.bool_ if column.dtype == "bool" else np.int64)
+
+
+def _datetimes(pandas: Any, column: Column, cells: Sequence[Cell]) -> Any:
+    """A Series of datetimes with the unit and the timezone of a column, NaT for null.
+
+    cells: ISO 8601 text.
+    """
+    zone = column.timezone
+    series = pandas.to_datetime(
+        pandas.Series(cells, dtype=object), format="ISO8601", utc=zone is not None
+    )
+    return (series if zone is None else series.dt.tz_convert(zone)).dt.as_unit(column.unit)
+
+
+_SERIES: dict[str, Callable[[Any, Column, Sequence[Cell]], Any]] = {
+    "string": lambda pandas, _, cells: pandas.array(cells, dtype="str"),
+    "float64": lambda _pandas, _, cells: np.array(cells, dtype=np.float64),
+    "datetime": _datetimes,
+}
