@@ -36,7 +36,7 @@ ENGINE_TESTS = [
     f"engine/tests/test_{name}.py"
     for name in ("imports", "fast_route", "openapi", "metrics", "requests", "settings", "lifespan")
 ]
-"""Those that an owner's route, setting and metric could disturb, if anything could."""
+"""Those that an owner's edits could disturb, if anything could. test_project.py runs all others."""
 
 
 # Edits
@@ -209,7 +209,7 @@ def test_all_edits_at_once_disturb_neither_the_projects_checks_nor_the_engines_t
         edit(edited)
     passed(run_in(edited, "ruff", "format", "tests"))  # a longer path may not fit its line
     check(edited, run_in)
-    passed(run_in(edited, "pytest", "-q", "engine"))
+    passed(run_in(edited, "pytest", "-q", *ENGINE_TESTS))
 
 
 # The README's route, setting and metric
@@ -239,10 +239,6 @@ def ask(service: Service, method: str, path: str, body: object = None) -> tuple[
     text = answer.read().decode()
     connection.close()
     return answer.status, text, answer.headers["X-Request-ID"].partition("-")[0]
-
-
-def test_the_engines_tests_do_not_see_the_readmes_code(pasted: Path, run_in: Run) -> None:
-    passed(run_in(pasted, "pytest", "-q", *ENGINE_TESTS))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

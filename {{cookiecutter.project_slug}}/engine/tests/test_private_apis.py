@@ -46,7 +46,16 @@ PUBLIC = {
         *prometheus_client.core.__all__,
     },
     "pydantic_settings": {"model_config", "settings_customise_sources", *pydantic_settings.__all__},
-    "starlette": {"ASGIApp", "HTTPException", "Receive", "Route", "Scope", "Send"},
+    "starlette": {
+        "ASGIApp",
+        "HTTPException",
+        "Receive",
+        "Request",
+        "Response",
+        "Route",
+        "Scope",
+        "Send",
+    },
     "uvicorn": {"Config", "Server"},
 }
 """The documented names of these packages; all others are private."""

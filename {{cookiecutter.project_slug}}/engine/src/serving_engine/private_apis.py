@@ -152,8 +152,15 @@ PRIVATE_APIS = (
         "starlette",
         "starlette.routing",
         ("Match",),
-        ("web/fast_route.py",),
+        ("web/api_keys.py", "web/fast_route.py", "web/page.py"),
         "The result of a route's `matches`.",
+    ),
+    PrivateAPI(
+        "starlette",
+        "starlette.routing:Route",
+        ("matches",),
+        ("web/page.py",),
+        "Overridden: the page leaves its path to a route of the owner's.",
     ),
     PrivateAPI(
         "starlette",
