@@ -2,24 +2,29 @@
 
 import builtins
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pytest
 from serving_engine import Service
 from serving_engine.cli import model_commands
 from serving_engine.cli.main import run_command_line
+from serving_engine.cli.predict_file import predict_file
+from serving_engine.errors import UsageError
 from serving_engine.runtimes.load import LoadedModel
-from serving_engine.schema.predictions import predictions_agree
+from serving_engine.schema.predictions import Outputs, predictions_agree
+from serving_engine.schema.request_parser import Values
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeRegressor
 
 from .example_service.settings import Settings
-from .models import package, package_diabetes
+from .models import package, package_diabetes, with_predict
 from .service import ENGINE, PACKAGE, run_script
 
 
@@ -102,7 +107,37 @@ def test_predict_names_the_place_of_an_invalid_value(
     assert result.code == 2
     (line,) = result.err.splitlines()
     assert "rows.json" in line
-    assert "/instances/0/" in line
+    assert re.search(r"row 0: column \w+ is missing; row 0", line), line
+    assert "row 0: column unknown (1) is not known" in line
+
+
+def test_predict_shows_the_value_that_is_invalid(
+    run: Callable[..., Result], tmp_path: Path, model_dir: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("sepal_length,sepal_width,petal_length,petal_width\n1,2,3,4\n1,2,x,4\n")
+    result = run("predict", str(file), "--model-dir", str(model_dir))
+    assert result.code == 2
+    assert result.err.endswith(
+        "rows.csv, row 1: column petal_length ('x') must be a finite number. `model show` has the "
+        "columns.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [(None, "the model fails (ZeroDivisionError: "), (np.inf, "output is not a finite number.")],
+)
+def test_predict_ends_with_one_line_if_the_model_fails(
+    example_file: Path, loaded: LoadedModel, values: float | None, text: str
+) -> None:
+    def predict(rows: Values) -> Outputs:
+        if values is None:
+            raise ZeroDivisionError("by a cell")
+        return Outputs(np.zeros(len(rows), int), np.full((len(rows), 3), values))
+
+    with pytest.raises(UsageError, match=f"rows from 0: .*{re.escape(text)}"):
+        list(predict_file(example_file, with_predict(loaded, predict), 16))
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "rows.xml", "broken.json", "empty.csv"])

@@ -90,6 +90,32 @@ def test_a_cell_that_is_not_a_valid_number_gets_422(
     assert problem["errors"][0]["pointer"] == "/instances/0/0"  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"a": {"0": 5.1}, "b": {"0": 3.5}},
+        {"columns": ["a"], "index": [0], "data": [[5.1]]},
+        {"instances": {"a": {"0": 5.1}, "b": {"0": 3.5}}},
+    ],
+)
+def test_a_table_as_pandas_writes_it_gets_422_that_says_how_rows_are_written(
+    client: TestClient, body: object
+) -> None:
+    problem = post(client, json.dumps(body).encode())
+    assert problem["status"] == 422
+    assert "is a table by columns, and not rows" in str(problem["detail"])
+    assert "`DataFrame.to_json(orient='records')` writes them" in str(problem["detail"])
+
+
+def test_a_list_of_rows_gets_422_with_the_form_of_a_request(client: TestClient) -> None:
+    problem = post(client, b'[{"a": 1}]')
+    assert problem["status"] == 422
+    assert problem["detail"] == (
+        "The body is a list, and not a request. "
+        'It is {"instances": [...]}, an object with a list of rows.'
+    )
+
+
 def test_only_the_first_bad_row_is_described(client: TestClient, row: list[float]) -> None:
     problem = post(client, json.dumps({"instances": [row, ["x"] * len(row), ["x"]]}).encode())
     pointers = [error["pointer"] for error in problem["errors"]]  # type: ignore[attr-defined]

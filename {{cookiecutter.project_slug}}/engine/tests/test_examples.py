@@ -192,15 +192,30 @@ def test_only_a_typed_source_knows_integers(tmp_path: Path) -> None:
         ("[{]", "not valid JSON"),
         ("[]", "no rows"),
         ("[1]", "no rows"),
+        ("[[1, 2]]", r"no rows of named columns. A row is an object"),
+        (
+            '{"a": {"0": 1}, "b": {"0": 2}}',
+            r"is a table by columns, and not rows.*orient='records'",
+        ),
+        ('{"columns": ["a"], "index": [0], "data": [[1]]}', "is a table by columns"),
         ("missing.csv", "cannot read"),
         ("rows.pkl", "not a DataFrame"),
-        ("rows.parquet", r"cannot read|uv sync --extra package"),
+        ("rows.parquet", r"not a Parquet file|uv run --extra package"),
+        ("pointer.csv", r"holds no rows; it is a Git LFS pointer: run `git lfs pull`\.$"),
+        ("pointer.pkl", r"holds no rows; it is a Git LFS pointer: run `git lfs pull`\.$"),
+        ("pointer.parquet", r"holds no rows; it is a Git LFS pointer: run `git lfs pull`\.$"),
+        ("page.csv", r"holds no rows; it is a web page or other markup"),
+        ("lines.json", r"JSON Lines has the suffix \.jsonl\.$"),
     ],
 )
 def test_a_source_without_rows_is_an_error(source: str, text: str, tmp_path: Path) -> None:
     joblib.dump([1, 2], tmp_path / "rows.pkl")
     (tmp_path / "rows.parquet").write_text("else")
-    path = source if source.startswith("[") else tmp_path / source
+    (tmp_path / "page.csv").write_text("<!DOCTYPE html>\n<html>\n")
+    (tmp_path / "lines.json").write_text('{"a": 1}\n{"a": 2}\n')
+    for suffix in ("csv", "pkl", "parquet"):
+        (tmp_path / f"pointer.{suffix}").write_text("version https://git-lfs.github.com/spec/v1\n")
+    path = source if source[0] in "[{" else tmp_path / source
     with pytest.raises(UsageError, match=text):
         read_examples(path)
 
@@ -343,7 +358,7 @@ def test_the_report_fails_if_a_recorded_probe_fails(tmp_path: Path) -> None:
         list(report_lines(loaded, None, 16))
 
 
-ADD_PANDAS = "uv add 'pandas>=3.1.2,<4'"
+ADD_PANDAS = "uv add 'serving-engine[frame]'"
 PIN = "uv add 'scikit-learn~=1.9.0'"
 
 
@@ -351,9 +366,9 @@ PIN = "uv add 'scikit-learn~=1.9.0'"
     ("of_engine", "of_project", "commands"),
     [
         ("scikit-learn>=1.8,<1.10", [], [ADD_PANDAS]),
-        ("scikit-learn>=1.8,<1.11", [], [ADD_PANDAS, PIN]),
+        ("scikit-learn>=1.8,<1.11", [], [PIN, ADD_PANDAS]),
         ("scikit-learn>=1.8,<1.11", ["scikit-learn~=1.9.0"], [ADD_PANDAS]),
-        ("scikit-learn>=1.8,<1.10", ["scikit-learn<1.9"], [ADD_PANDAS, PIN]),
+        ("scikit-learn>=1.8,<1.10", ["scikit-learn<1.9"], [PIN, ADD_PANDAS]),
         ("scikit-learn>=1.8,<1.10", ["pandas>=3"], []),
         ("scikit-learn>=1.8,<1.10", ["serving-engine[frame]"], []),
     ],

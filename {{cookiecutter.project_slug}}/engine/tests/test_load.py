@@ -30,6 +30,7 @@ from serving_engine import Service, blas_threads
 from serving_engine.cli import main
 from serving_engine.errors import ModelError
 from serving_engine.model_files import load_errors, read_artifact, zip_check
+from serving_engine.runtimes.scikit_learn import loading
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import RadiusNeighborsClassifier, RadiusNeighborsRegressor
@@ -372,7 +373,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, type[ModelError], str]] = {
     "a library that is missing": (
         built_with(no_such_library="4.7.0"),
         load_errors.LibraryMissing,
-        "uv add 'no_such_library~=4.7'",
+        "uv add 'no_such_library>=4.7.0,<5'",
     ),
     "fewer columns": (remove_column, load_errors.SignatureMismatch, "takes 4 columns"),
     "other labels": (signature(classes=["a", "b", "c"]), load_errors.SignatureMismatch, "classes"),
@@ -577,6 +578,18 @@ def test_an_early_error_does_not_wait_for_the_import_of_scikit_learn(model: Path
         "except Exception as error: print(type(error).__name__, 'sklearn' in sys.modules)\n"
     )
     assert run_python(script, model) == ("ChecksumMismatch False\n", "")
+
+
+def test_a_system_library_that_is_missing_is_named_with_its_package(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(loading, "loads", fail)
+    text = str(load_error(model))
+    assert "cannot be parsed (OSError: libgomp.so.1: " in text
+    assert "LightGBM needs libgomp1 (`apt-get install libgomp1`)" in text
 
 
 # --- links ---

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from serving_engine.build_model import examples as examples_module
 from serving_engine.build_model import publish as publishing
 from serving_engine.build_model.probes import UNSEEN, probe
+from serving_engine.build_model.rejected_models import cannot_predict
 from serving_engine.errors import UsageError
 from serving_engine.model_files.load_errors import GoldenExampleMismatch
 from serving_engine.model_files.manifest import Manifest
@@ -27,13 +28,14 @@ from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.signature import Column, Signature
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import DBSCAN, Birch
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import RadiusNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from .example_service import transformers
@@ -42,6 +44,7 @@ from .example_service.settings import Settings
 from .models import load_directory, package
 from .service import run_script
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
 TREE = "sklearn.tree._tree.Tree"
 ROWS = np.random.default_rng(0).normal(size=(15, 2))
 SIGNATURE = Signature(layout="array", inputs=[Column(name=n) for n in "ab"], task="regression")
@@ -110,14 +113,35 @@ def regressor() -> Any:
 
 
 INVALID_OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
-    "a dictionary": (lambda: {"model": classifier()}, "holds a dict, which cannot predict"),
-    "a class": (lambda: LogisticRegression, "cannot predict"),
-    "a transformer": (lambda: StandardScaler().fit(ROWS), "a StandardScaler, which cannot"),
-    "a clustering without predict": (lambda: DBSCAN().fit(ROWS), "cannot predict"),
-    "an estimator that is not fitted": (LogisticRegression, "the model is not fitted."),
+    "a dictionary": (
+        lambda: {"scaler": StandardScaler(), "model": classifier()},
+        "holds a dict of StandardScaler, LogisticRegression, not one model. Join",
+    ),
+    "a scaler and a model": (
+        lambda: (StandardScaler().fit(ROWS), classifier()),
+        "holds a tuple of StandardScaler, LogisticRegression, not one model. Join",
+    ),
+    "a class": (lambda: LogisticRegression, "holds the class LogisticRegression, not a fitted"),
+    "a transformer": (
+        lambda: StandardScaler().fit(ROWS),
+        "holds a StandardScaler, a preprocessor without its model. Save the pipeline",
+    ),
+    "a pipeline without its model": (
+        lambda: make_pipeline(StandardScaler()).fit(ROWS),
+        "holds a Pipeline that ends with StandardScaler, a preprocessor without its model.",
+    ),
+    "a clustering without predict": (
+        lambda: DBSCAN().fit(ROWS),
+        "a DBSCAN, which has predictions for the rows that it was fitted on alone. Take",
+    ),
+    "rows": (lambda: ROWS, "a ndarray, which has no method predict. Save the fitted model"),
+    "an estimator that is not fitted": (
+        LogisticRegression,
+        "the model is not fitted. Save it after `fit`.",
+    ),
     "a search without a best estimator": (
         lambda: GridSearchCV(LinearRegression(), {}, cv=2, refit=False).fit(ROWS, ROWS[:, 0]),
-        "which cannot predict",
+        "holds a GridSearchCV without a best estimator. Fit it with refit=True.",
     ),
     "labels that are fractions": (
         lambda: with_attributes(classifier(), classes_=np.array([0.5, 1, 2])),
@@ -135,7 +159,7 @@ INVALID_OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "an estimator that fails": (
         lambda: RadiusNeighborsClassifier(radius=1, algorithm="brute").fit(ROWS + 100, SIDES),
-        "the model fails on an example (ValueError: No neighbors",
+        "row 0: its RadiusNeighborsClassifier fails on columns a, b (ValueError: No neighbors",
     ),
     "predictions that are not finite": (
         lambda: with_attributes(regressor(), intercept_=np.inf),
@@ -159,7 +183,15 @@ INVALID_OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "an estimator that skops cannot write": (
         lambda: with_attributes(regressor(), other=Birch()),
-        "cannot be written as skops",
+        "skops, the format that the service reads, cannot hold the model (UnsupportedType",
+    ),
+    "a model of dictionaries": (
+        lambda: make_pipeline(DictVectorizer(sparse=False), LogisticRegression()).fit(
+            VALUES, SIDES
+        ),
+        "fails on example row 0: its DictVectorizer takes dictionaries, and the service gives it "
+        "columns (AttributeError: 'numpy.ndarray' object has no attribute 'items'). Fit the model "
+        "with OneHotEncoder",
     ),
 }
 
@@ -173,14 +205,50 @@ def test_an_object_that_cannot_be_served_is_an_error(
 
 
 @pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (("xgboost.core", "Booster"), "a native Booster of xgboost. Load its own file into the "),
+        (("lightgbm.basic", "Booster"), "a native Booster of lightgbm. Fit LGBMClassifier or "),
+        (("keras.src.models.sequential", "Sequential"), "a Sequential of Keras. Estimators of "),
+        (("torch.nn.modules.linear", "Linear"), "a Linear of PyTorch. Estimators of scikit-learn"),
+    ],
+)
+def test_a_model_of_another_library_is_named(kind: tuple[str, str], text: str) -> None:
+    module, name = kind
+    model = type(name, (), {"__module__": module, "predict": lambda _self, rows: rows})()
+    assert str(cannot_predict(model)).startswith(text)
+
+
+def test_a_native_booster_is_an_error_before_its_types_are_reviewed(
+    tmp_path: Path, examples: Path
+) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    booster = xgboost.train({}, xgboost.DMatrix(ROWS, ROWS[:, 0]), 1)
+    assert "a native Booster of xgboost" in package_error(dump_model(tmp_path, booster), examples)
+
+
+@pytest.mark.parametrize(
     ("name", "data", "text"),
     [
         ("missing.joblib", None, "is not a file."),
-        ("model.onnx", b"", "Use .joblib, .pkl or .skops."),
-        ("model.pkl", b"", "cannot be read (EOFError"),
-        ("model.pkl", b"<html>", "cannot be read"),
-        ("model.pickle", b"cnowhere\nNothing\n.", "must be in transformers.py"),
-        ("model.skops", b"<html>", "cannot be read (BadZipFile"),
+        ("model.onnx", b"x", "is a model of ONNX, by its suffix. Estimators of scikit-learn can"),
+        ("model.ubj", b"x", "is a native Booster of XGBoost, by its suffix. Estimators of"),
+        ("model.bin", b"x", "has the suffix .bin, which does not say what it holds. If joblib"),
+        ("model.sav", b"x", "has the suffix .sav, which does not say what it holds. If joblib"),
+        ("model", b"x", "has no suffix that would say what it holds. If joblib or pickle wrote"),
+        ("model.pkl", b"", "is empty. Save the model again, or copy the whole file."),
+        ("model.joblib", LFS_POINTER, "is a Git LFS pointer: run `git lfs pull`."),
+        ("model.skops", LFS_POINTER, "is a Git LFS pointer: run `git lfs pull`."),
+        ("model.pkl", b"<html>", "is a web page or other markup: download the file itself."),
+        ("model.skops", b"<html>", "is a web page or other markup: download the file itself."),
+        ("model.pkl", b'{"a": 1}', "is JSON text, and not a pickle. Estimators of scikit-learn"),
+        ("model.pkl", b"PK\x03\x04", "is a zip archive, as PyTorch and Keras write it, and not"),
+        ("model.pkl", b"\x80\x04\x95", "is damaged, or joblib and pickle of this environment"),
+        ("model.skops", b"PK", "is damaged, or not a file of skops (BadZipFile"),
+        ("model.pickle", b"cnowhere\nNothing\n.", "needs the module nowhere, which is not inst"),
+        ("model.pickle", b"ctorch.nn\nLinear\n.", "holds a model of PyTorch. Estimators of sc"),
+        ("model.pickle", b"csklearn.no\nOld\n.", "needs sklearn.no, which the installed scikit-"),
+        ("model.pickle", b"c__main__\nAdder\n.", "holds a class of the script or notebook that"),
         ("a\nb\x1b[2J.pkl", b"", "a\\nb\\x1b[2J.pkl"),
     ],
 )
@@ -238,8 +306,46 @@ def test_tables_that_the_model_does_not_accept_are_an_error(
 
 def test_texts_for_a_model_of_numbers_are_an_error(file: Path) -> None:
     pytest.importorskip("pandas")
-    (file.parent / "rows.csv").write_text("a,b\n1,left\n")
-    assert "could not convert string to float" in package_error(file, file.parent / "rows.csv")
+    (file.parent / "rows.csv").write_text("a,b\n1,2\n1,left\n")
+    text = package_error(file, file.parent / "rows.csv")
+    assert "fails on example row 1: column b is 'left', and the model takes a number there" in text
+    assert "(ValueError: could not convert string to float: 'left'). Correct the rows" in text
+
+
+@pytest.mark.parametrize(
+    ("cells", "text"),
+    [
+        ({"city": "never"}, "column city is 'never', which the model does not know (ValueError: "),
+        ({"b": "x"}, "column b is 'x', and the model takes a number there (ValueError: "),
+        ({"a": "x", "b": "y"}, "column a is 'x', and the model takes a number there (ValueError: "),
+    ],
+)
+def test_the_cell_because_of_which_a_model_fails_is_named(
+    cells: dict[str, str], text: str, tmp_path: Path
+) -> None:
+    frame = pytest.importorskip("pandas").DataFrame(VALUES).assign(city=SIDES)
+    columns = make_column_transformer((OneHotEncoder(), ["city"]), remainder="passthrough")
+    estimator = make_pipeline(columns, LogisticRegression()).fit(frame, SIDES)
+    rows = [row | cells for row in frame.to_dict("records")]
+    file = dump_model(tmp_path, estimator)
+    assert f"fails on example row 0: {text}" in package_error(
+        file, write_rows(tmp_path, rows), trusted_types=["numpy.dtype"]
+    )
+
+
+def test_a_part_that_fails_on_any_row_is_named(tmp_path: Path, examples: Path) -> None:
+    picker = ColumnTransformer([("a", "passthrough", ["z"])])
+    picker.fit(pytest.importorskip("pandas").DataFrame({"z": [1.0]}))
+    estimator = Pipeline(
+        [("rows", FunctionTransformer()), ("pick", picker), ("model", classifier())]
+    )
+    text = package_error(dump_model(tmp_path, estimator), examples)
+    assert (
+        "fails on example row 0: its ColumnTransformer fails on columns a, b (ValueError: " in text
+    )
+    assert text.endswith(
+        "Give the columns that the model was fitted on, in their order: --columns A,B."
+    )
 
 
 def test_missing_examples_are_an_error(file: Path) -> None:

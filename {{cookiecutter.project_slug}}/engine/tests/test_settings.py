@@ -64,6 +64,55 @@ def test_an_invalid_value_is_not_repeated(
     assert "secret-value" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "text"),
+    [
+        ("PORT", "abc", "it must be a whole number."),
+        ("SERVING_PORT", "70000", "it must be at most 65535."),
+        ("WEB_CONCURRENCY", "0", "it must be more than 0."),
+        ("SERVING_REQUEST_TIMEOUT", "5s", "it must be a number."),
+        ("SERVING_DOCS", "maybe", "it must be true or false."),
+        (
+            "SERVING_LOG_LEVEL",
+            "Warn",
+            "it must be 'debug', 'info', 'warning' or 'error'. Did you mean warning?",
+        ),
+        ("SERVING_LOG_FORMAT", "lines", "it must be 'auto', 'json' or 'text'."),
+    ],
+)
+def test_an_invalid_value_is_answered_with_what_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, text: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError) as caught:
+        load_settings(Settings)
+    assert str(caught.value) == f"{variable} is invalid: {text}"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("SERVING_WORKER", "SERVING_WORKERS"),
+        ("SERVING_LOGLEVEL", "SERVING_LOG_LEVEL"),
+        ("SERVING_MODEL", "SERVING_MODEL_DIR"),
+        ("SERVING_XYZ", None),
+    ],
+)
+def test_the_nearest_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, near: str | None
+) -> None:
+    monkeypatch.setenv(name, "1")
+    question = f" Did you mean {near}?" if near else ""
+    with pytest.raises(UsageError) as caught:
+        load_settings(Settings)
+    assert str(caught.value).startswith(f"{name} is an unknown setting.{question} Remove it")
+
+
+def test_an_invalid_argument_is_named_as_it_was_typed() -> None:
+    with pytest.raises(UsageError, match=r"^--port is invalid: it must be a whole number\.$"):
+        load_settings(Settings, port="abc")
+
+
 FLOATS = [name for name, field in Settings.model_fields.items() if "float" in str(field.annotation)]
 
 

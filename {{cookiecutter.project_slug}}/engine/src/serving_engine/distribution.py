@@ -1,7 +1,29 @@
-"""Name, version and summary of an installed distribution, from its metadata."""
+"""Metadata of installed distributions, and the command that adds one to a project."""
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata
+
+ENGINE = "serving-engine"
+EXTRAS = {
+    "lightgbm": "lightgbm",
+    "pandas": "frame",
+    "pyarrow": "package",
+    "xgboost": "xgboost",
+}
+"""The extra of the engine that brings a package which some models need."""
+
+
+def add_command(package: str, release: str = "") -> str:
+    """The command that adds a library to a project.
+
+    release: the oldest that will do, if known. The engine's own extra decides for a package that
+    one brings: its bounds are those that the tests have passed on.
+    """
+    if package in EXTRAS:
+        return f"uv add '{ENGINE}[{EXTRAS[package]}]'"
+    if not release:
+        return f"uv add '{package}'"
+    return f"uv add '{package}>={release},<{int(release.partition('.')[0]) + 1}'"
 
 
 @dataclass(frozen=True)

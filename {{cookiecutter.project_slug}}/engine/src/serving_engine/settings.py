@@ -5,12 +5,13 @@ A service adds its own settings in a subclass, and may change defaults there.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -34,6 +35,23 @@ _FALLBACKS = (("AIP_HTTP_PORT", "port"), ("PORT", "port"), ("WEB_CONCURRENCY", "
 # The syntax of a Bearer token (RFC 6750, section 2.1).
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _MIN_KEY_LENGTH = 16
+
+_MESSAGES = {
+    "bool_parsing": "it must be true or false",
+    "finite_number": "it must be a finite number",
+    "float_parsing": "it must be a number",
+    "greater_than": "it must be more than {gt:g}",
+    "greater_than_equal": "it must be at least {ge:g}",
+    "int_from_float": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "less_than": "it must be less than {lt:g}",
+    "less_than_equal": "it must be at most {le:g}",
+    "literal_error": "it must be {expected}",
+}
+"""Our words for pydantic's errors; validators of settings have their own."""
+
+LogFormat = Literal["auto", "json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def _split_keys(value: object) -> object:
@@ -202,14 +220,10 @@ class ServingSettings(BaseSettings):
     access_log: bool = True
     """Whether every request is logged, in one line."""
 
-    log_format: Annotated[str, BeforeValidator(_lower), Field(pattern="^(auto|json|text)$")] = (
-        "auto"
-    )
+    log_format: Annotated[LogFormat, BeforeValidator(_lower)] = "auto"
     """json for machines, text for people; auto is text on a terminal and json otherwise."""
 
-    log_level: Annotated[
-        str, BeforeValidator(_lower), Field(pattern="^(debug|info|warning|error)$")
-    ] = "info"
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
     """Lowest severity that is logged."""
 
     @classmethod
@@ -243,7 +257,11 @@ class _Variables(EnvSettingsSource):
             if not name.startswith(PREFIX) or _INJECTED.fullmatch(name) or not _is_setting(name):
                 continue
             if name not in known:
-                raise UsageError(f"{name} is an unknown setting: remove it, or see `serve --help`.")
+                suffixes = [each.removeprefix(PREFIX) for each in known]
+                near = _near(name.removeprefix(PREFIX), suffixes, PREFIX)
+                raise UsageError(
+                    f"{name} is an unknown setting.{near} Remove it, or see `serve --help`."
+                )
             variables[name.lower()] = value
         return variables
 
@@ -260,15 +278,33 @@ def load_settings(kind: type[AnySettings], **arguments: object) -> AnySettings:
     try:
         return kind(**{name: value for name, value in arguments.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
         name = _source(str(first["loc"][0]), arguments)
-        raise UsageError(f"{name} is invalid: {first['msg']}.") from None
+        raise UsageError(f"{name} is invalid: {_error_message(first)}") from None
+
+
+def _error_message(error: ErrorDetails) -> str:
+    """What a value must be; the value itself may be a secret, and is not repeated."""
+    kind = error["type"]
+    if kind not in _MESSAGES:
+        return error["msg"].removeprefix("Value error, ").rstrip(".") + "."
+    context = error.get("ctx", {})
+    choices = re.findall("'(.*?)'", str(context.get("expected", "")))
+    return f"{_MESSAGES[kind].format(**context)}.{_near(str(error['input']), choices)}"
+
+
+def _near(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A question for the known name that is nearest to a wrong one, if one is near."""
+    nearest = get_close_matches(name, list(known), 1)
+    return "".join(f" Did you mean {prefix}{each}?" for each in nearest)
 
 
 def _source(field: str, arguments: Mapping[str, object]) -> str:
-    """Return the name of the variable that set a field."""
+    """Return the name of the argument or the variable that set a field."""
     variable = f"{PREFIX}{field}".upper()
-    if arguments.get(field) is None and not _is_setting(variable):
+    if arguments.get(field) is not None:
+        return f"--{field.replace('_', '-')}"
+    if not _is_setting(variable):
         return _fallback_variables().get(field, variable)
     return variable
 

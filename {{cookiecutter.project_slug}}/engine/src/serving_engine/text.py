@@ -1,5 +1,7 @@
 """Text that is safe in a log line: no value can break or forge a line."""
 
+import math
+
 
 def printable(text: str) -> str:
     """Escape every character of a text that is not printable."""
@@ -14,6 +16,12 @@ def one_line(text: str, most: int = 800) -> str:
     """Return the printable text, cut after `most` characters."""
     line = printable(text)
     return line if len(line) <= most else f"{line[:most]}…"
+
+
+def shown(value: object) -> str:
+    """Return a value as it was read, in one short line; a missing one is null."""
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "null" if missing else one_line(repr(value), most=60)
 
 
 def reason(error: BaseException) -> str:

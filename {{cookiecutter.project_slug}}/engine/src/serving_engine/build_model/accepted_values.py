@@ -85,7 +85,7 @@ def accepted_columns(
         if number is not None and position not in nullable:
             raise NotPackaged(
                 f"example row {number}: column {column.name} is null, which the model does not "
-                "accept."
+                "accept. Fill it in the examples, or fit the model with an imputer."
             )
     observed = [{row[position] for row in rows} - {None} for position in range(len(columns))]
     unseen = {

@@ -44,7 +44,7 @@ from .read_estimator import (
     read_estimator,
     to_skops,
 )
-from .reference_model import NeedsDataFrames
+from .reference_model import NeedsPandasOutput
 from .report import closed_columns
 from .row_files import TABLES
 
@@ -92,7 +92,7 @@ def package(
             served = find_layout(
                 estimator, partial(parse, data, types, trust.transformers), table, columns, outputs
             )
-        except NeedsDataFrames:
+        except NeedsPandasOutput:
             progress("a step needs DataFrames from the one before: set_output(transform='pandas')")
             estimator.set_output(transform="pandas")
             data, types = to_skops(estimator, trust)

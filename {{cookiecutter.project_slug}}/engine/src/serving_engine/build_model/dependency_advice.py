@@ -6,9 +6,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from ..distribution import ENGINE, add_command
 from ..runtimes.scikit_learn.versions import ALWAYS, LIBRARIES, distribution_of
-
-ENGINE = "serving-engine"
 
 
 def installed_releases(packages: Sequence[str]) -> dict[str, str]:
@@ -47,10 +46,8 @@ def missing_dependencies(built_with: Mapping[str, str], package: str) -> list[st
     if not _in_all(built_with["scikit-learn"], allowed) or _in_all(later, allowed):
         commands.append(f"uv add 'scikit-learn~={major}.{minor}.0'")
     for name in built_with.keys() - set(ALWAYS):
-        distribution = distribution_of(name) or name
-        if distribution not in required:
-            above = int(built_with[name].partition(".")[0]) + 1
-            commands.append(f"uv add '{distribution}>={built_with[name]},<{above}'")
+        if (distribution_of(name) or name) not in required:
+            commands.append(add_command(name, built_with[name]))
     return sorted(commands)
 
 

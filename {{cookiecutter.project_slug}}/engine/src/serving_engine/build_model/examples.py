@@ -12,11 +12,21 @@ from typing import Any
 import joblib
 import numpy as np
 
+from ..runtimes.scikit_learn.versions import LIBRARIES
 from ..schema.signature import Column
 from ..schema.text_cells import read_table
 from ..text import reason
 from .read_estimator import PICKLES, NotPackaged, warn_of_pickle
-from .row_files import Row, check_rows, read_inline, read_rows
+from .rejected_models import unreadable
+from .row_files import (
+    PACKAGE,
+    Row,
+    check_content,
+    check_rows,
+    not_parquet,
+    read_inline,
+    read_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -125,25 +135,30 @@ def to_frame(examples: Examples, columns: Sequence[str]) -> Any:
 
 
 def _read_parquet_frame(path: Path) -> Any:
+    check_content(path)
     try:
         return import_module("pandas").read_parquet(path)
     except ImportError:
-        raise NotPackaged("Parquet needs `uv sync --extra package`.") from None
+        raise NotPackaged(f"Parquet needs pyarrow, which is not installed: {PACKAGE}.") from None
     except Exception as error:  # exceptions of pyarrow and of the operating system
-        raise NotPackaged(f"cannot read {path}: {reason(error)}.") from None
+        raise NotPackaged(not_parquet(path, error)) from None
 
 
 def _read_pickled_frame(path: Path) -> Any:
+    check_content(path)
     warn_of_pickle(path)
     try:
         return joblib.load(path)
     except Exception as error:  # a pickle may raise any exception
-        raise NotPackaged(f"{path} cannot be read ({reason(error)}).") from error
+        raise NotPackaged(unreadable(path, error, LIBRARIES)) from error
 
 
 def _from_frame(frame: Any, path: Path) -> Examples:
     if not hasattr(frame, "columns") or not hasattr(frame, "dtypes"):
-        raise NotPackaged(f"{path} holds a {type(frame).__name__}, not a DataFrame.")
+        raise NotPackaged(
+            f"{path} holds a {type(frame).__name__}, not a DataFrame. Save the rows with "
+            "`DataFrame.to_pickle(file)`, or as CSV."
+        )
     frame = frame.reset_index(drop=True)
     frame.columns = [str(name) for name in frame.columns]
     objects = frame.astype(object)

@@ -1,6 +1,6 @@
 """Infers a signature from an estimator and example rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from sklearn.utils import get_tags
 
 from ..schema.signature import FLOAT32_MAX, INT64_MAX, Cell, Column, DType, Layout, Signature
+from ..text import one_line, shown
 from .examples import Examples
 from .read_estimator import NotPackaged
 from .reference_model import ReferenceModel
@@ -45,7 +46,10 @@ def column_names(estimator: Any, examples: Examples, chosen: Sequence[str] | Non
     names = [str(name) for name in known]
     missing = [name for name in names if any(name not in row for row in rows)]
     if missing:
-        raise NotPackaged(f"the examples lack columns of the model: {', '.join(missing[:10])}.")
+        raise NotPackaged(
+            f"the examples lack columns of the model: {', '.join(missing[:10])}. They have "
+            f"{_shortened(rows[0])}. Rename them to those that it was fitted on."
+        )
     width = getattr(estimator, "n_features_in_", len(names))
     if width != len(names):
         raise NotPackaged(
@@ -67,7 +71,8 @@ def infer_columns(examples: Examples, names: Sequence[str]) -> list[Column]:
         for number, cell in enumerate(cells):
             if cell is not None and not _fits(cell, dtype):
                 raise NotPackaged(
-                    f"example row {number}: column {name} must be {_EXPECTED[dtype]}."
+                    f"example row {number}: column {name} must be {_EXPECTED[dtype]}, and it is "
+                    f"{shown(cell)}. Correct the value, or leave the column out: --columns A,B."
                 )
         values = [cell for cell in cells if cell is not None]
         observed: dict[str, Any] = {}
@@ -113,6 +118,10 @@ def infer_signature(
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise NotPackaged(f"the model cannot be served: {problem['msg']}.") from None
+
+
+def _shortened(names: Iterable[object]) -> str:
+    return one_line(", ".join(map(str, names)), most=200)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

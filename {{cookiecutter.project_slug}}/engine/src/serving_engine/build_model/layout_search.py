@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..distribution import add_command
 from ..model_files.manifest import Tolerance
 from ..runtimes.scikit_learn.estimator import ServedEstimator, fitted_on_array, takes_records
 from ..runtimes.scikit_learn.loading import wrap_estimator
@@ -17,7 +18,7 @@ from .examples import Examples, to_frame
 from .infer_signature import infer_signature
 from .probes import MAX_ROWS
 from .read_estimator import NotPackaged
-from .reference_model import ReferenceModel
+from .reference_model import NeedsFrame, ReferenceModel
 
 GOLDEN_EXAMPLES = 8
 
@@ -46,7 +47,7 @@ def find_layout(
     """The candidate with the simplest layout that gives the predictions of the reference model.
 
     parse: returns the estimator of the artifact, which serving modifies.
-    Raises NotPackaged if there is none; the error is that of the simplest layout.
+    Raises NotPackaged if there is none; the error is that of the simplest layout that may fit.
     """
     first_error: NotPackaged | None = None
     for layout in _layouts(estimator, columns):
@@ -55,7 +56,8 @@ def find_layout(
             signature = infer_signature(reference, layout, columns, outputs)
             return _served(reference, parse(), signature, rows)
         except NotPackaged as error:
-            first_error = first_error or error
+            if first_error is None or isinstance(first_error, NeedsFrame):
+                first_error = error
     raise first_error or NotPackaged("the model has no columns.")
 
 
@@ -111,22 +113,25 @@ def _reference(
         [convert_cell(row[column.name], column, layout) for column in columns]
         for row in examples.rows
     ]
+    names = [column.name for column in columns]
     complete = next((number for number, row in enumerate(rows) if None not in row), 0)
     if layout == "text":
-        return ReferenceModel(estimator, [row[0] for row in rows], complete), rows
+        return ReferenceModel(estimator, [row[0] for row in rows], complete, names), rows
     if takes_records(estimator):
-        names = [column.name for column in columns]
         records = [dict(zip(names, row, strict=True)) for row in rows]
-        return ReferenceModel(estimator, records, complete), rows
+        return ReferenceModel(estimator, records, complete, names), rows
     frame = None
     if layout == "frame" or hasattr(estimator, "feature_names_in_"):
-        frame = to_frame(examples, [column.name for column in columns])
+        frame = to_frame(examples, names)
     if frame is None and layout == "frame":
-        raise NotPackaged("columns of mixed types need pandas: `uv sync --extra package`.")
+        raise NotPackaged(
+            "columns of mixed types, and models that pick columns by name, need pandas, which is "
+            f"not installed. Add it: {add_command('pandas')}"
+        )
     fitted: Any = np.array(rows, dtype=np.float64) if frame is None else frame
     if frame is not None and fitted_on_array(estimator):
         fitted = frame.to_numpy(dtype=object)
-    return ReferenceModel(estimator, fitted, complete), rows
+    return ReferenceModel(estimator, fitted, complete, names), rows
 
 
 def convert_cell(cell: Cell, column: Column, layout: Layout) -> Cell:

@@ -18,6 +18,7 @@ from ..runtimes.scikit_learn.trusted_types import check_trusted, is_part_of_a_li
 from ..runtimes.scikit_learn.versions import LIBRARIES, check_release
 from ..text import one_line, reason
 from .portable import portable
+from .rejected_models import cannot_predict, unreadable, unsupported_suffix, wrong_content
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +54,14 @@ def read_estimator(path: Path, trust: Trust) -> Any:
     if not path.is_file():
         raise NotPackaged(f"{path} is not a file.")
     suffix = path.suffix.lower()
-    if suffix in PICKLES:
-        estimator = _read_pickle(path)
-    elif suffix == ".skops":
-        estimator = _read_skops(path, trust)
-    else:
-        raise NotPackaged(f"{path} has an unsupported suffix. Use .joblib, .pkl or .skops.")
+    if suffix not in {*PICKLES, ".skops"}:
+        raise NotPackaged(unsupported_suffix(path))
+    if problem := wrong_content(path):
+        raise NotPackaged(problem)
+    estimator = _read_skops(path, trust) if suffix == ".skops" else _read_pickle(path)
     estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, type) or not callable(getattr(estimator, "predict", None)):
-        raise NotPackaged(f"{path} holds a {type(estimator).__name__}, which cannot predict.")
+    if found := cannot_predict(estimator):
+        raise NotPackaged(f"{path} holds {found}")
     return estimator
 
 
@@ -75,7 +75,10 @@ def to_skops(estimator: Any, trust: Trust) -> tuple[bytes, list[str]]:
             data = skops_io.dumps(estimator)
         types = skops_io.untrusted_types(data)
     except Exception as error:  # there is no list of what skops raises
-        raise NotPackaged(f"the model cannot be written as skops ({reason(error)}).") from error
+        raise NotPackaged(
+            f"skops, the format that the service reads, cannot hold the model ({reason(error)}). "
+            "Replace the part that it names by another estimator."
+        ) from error
     _check_review(types, trust)
     return data, types
 
@@ -110,22 +113,11 @@ def _read_pickle(path: Path) -> Any:
         warnings.simplefilter("always")
         try:
             estimator = joblib.load(path)
-        except ModuleNotFoundError as error:
-            if error.name not in LIBRARIES:
-                raise NotPackaged(_unreadable(path, error)) from error
-            raise NotPackaged(f"{path} needs {error.name}: `uv add {error.name}`.") from error
         except Exception as error:  # a pickle may raise any exception
             _check_releases(path, caught)
-            raise NotPackaged(_unreadable(path, error)) from error
+            raise NotPackaged(unreadable(path, error, LIBRARIES)) from error
     _check_releases(path, caught)
     return estimator
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    return (
-        f"{path} cannot be read ({reason(error)}). Package it in the environment that wrote it, or "
-        "fit the model again here; your own classes must be in transformers.py."
-    )
 
 
 def _check_releases(path: Path, caught: Sequence[warnings.WarningMessage]) -> None:
@@ -142,7 +134,10 @@ def _read_skops(path: Path, trust: Trust) -> Any:
         data = path.read_bytes()
         types = skops_io.untrusted_types(data)
     except Exception as error:  # there is no list of what skops raises
-        raise NotPackaged(f"{path} cannot be read ({reason(error)}).") from error
+        raise NotPackaged(
+            f"{path} is damaged, or not a file of skops ({reason(error)}). Copy it again, or save "
+            "the model with skops.io.dump or joblib.dump."
+        ) from error
     _check_review(types, trust)
     try:
         return parse(data, types, trust.transformers)

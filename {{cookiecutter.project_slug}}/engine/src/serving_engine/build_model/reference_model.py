@@ -1,6 +1,7 @@
 """The reference model: the estimator as its owner calls it, whose outputs are the golden ones."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,15 @@ from sklearn.exceptions import NotFittedError
 from ..runtimes.scikit_learn.estimator import dense, indicator_probabilities
 from ..schema.predictions import Outputs, Prediction, PredictionFormatter
 from ..schema.signature import Signature
-from ..text import reason
 from .read_estimator import NotPackaged
+from .rejected_cells import picks_by_name, why_it_fails
 
 
-class NeedsDataFrames(NotPackaged):
+class NeedsFrame(NotPackaged):
+    """The model takes no array: it picks columns by name."""
+
+
+class NeedsPandasOutput(NotPackaged):
     """A step of the pipeline names columns, and the step before it does not return a DataFrame.
 
     The pipeline was fitted while scikit-learn's configuration said `transform_output="pandas"`.
@@ -24,13 +29,16 @@ class ReferenceModel:
     """An estimator with the examples in the form that it was fitted on.
 
     examples: a DataFrame, an array (n, columns) or a list of texts. complete_example: the number of
-    an example without null.
+    an example without null. columns: the names of the columns.
     """
 
-    def __init__(self, estimator: Any, examples: Any, complete_example: int) -> None:
+    def __init__(
+        self, estimator: Any, examples: Any, complete_example: int, columns: Sequence[str]
+    ) -> None:
         self.estimator = estimator
         self.complete_example = complete_example
         self._examples = examples
+        self._columns = columns
 
     def call(self, number: int, method: str) -> Any:
         """Call a method of the estimator with one example. Returns an array, or a list of arrays.
@@ -43,12 +51,12 @@ class ReferenceModel:
                 outputs = getattr(self.estimator, method)(example)
                 outputs = outputs if isinstance(outputs, list) else dense(outputs)
         except NotFittedError:
-            raise NotPackaged("the model is not fitted.") from None
-        except Exception as error:
-            failure = NotPackaged
-            if "only supported for dataframes" in str(error) and hasattr(self._examples, "iloc"):
-                failure = NeedsDataFrames
-            raise failure(f"the model fails on an example ({reason(error)}).") from error
+            raise NotPackaged("the model is not fitted. Save it after `fit`.") from None
+        except Exception as error:  # any exception of the model
+            why = why_it_fails(self.estimator, method, example, self._columns, error)
+            raise _kind(example, error)(
+                f"the model fails on example row {number}: {why}"
+            ) from error
         if method == "predict" and len(outputs) != 1:
             raise NotPackaged(
                 f"the model gives {len(outputs)} predictions for one example. If it is a model of "
@@ -88,6 +96,13 @@ class ReferenceModel:
         if signature.task == "multilabel":
             return Outputs(values.astype(bool), probabilities)
         return Outputs(np.array([_index(values.item(), self.estimator.classes_)]), probabilities)
+
+
+def _kind(example: Any, error: Exception) -> type[NotPackaged]:
+    if picks_by_name(example, error):
+        return NeedsFrame
+    pandas_output = hasattr(example, "iloc") and "only supported for dataframes" in str(error)
+    return NeedsPandasOutput if pandas_output else NotPackaged
 
 
 def _index(label: Any, classes: Any) -> int:

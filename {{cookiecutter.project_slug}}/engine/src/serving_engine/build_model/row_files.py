@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,12 +12,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import UsageError
+from ..model_files.zip_check import content_hint
+from ..schema.error_messages import table_hint
 from ..schema.signature import Column, DType
 from ..schema.text_cells import BOOLEANS, MISSING, parse_cell, parse_number, read_table
+from ..text import reason
 
 Row = dict[str, Any]
 TABLES = (".csv", ".tsv", ".txt")
 """Suffixes of tables of text."""
+
+PACKAGE = "run the command with `uv run --extra package`"
+_NO_ROWS = re.compile(rb"\s*(<!doctype|<html|version https://git-lfs)", re.I)
+"""The first bytes of a web page, and of a Git LFS pointer."""
 
 
 def read_rows(
@@ -38,6 +46,7 @@ def read_rows(
         raise UsageError(
             f"{path} has an unsupported suffix. Use .csv, .tsv, .json, .jsonl or .parquet."
         )
+    check_content(path)
     try:
         with (
             nullcontext(sys.stdin)
@@ -50,7 +59,9 @@ def read_rows(
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8. Save it in that encoding.") from None
     except (ValueError, csv.Error) as error:
-        raise UsageError(f"{path} is not valid {suffix[1:].upper()}: {error}.") from None
+        several = suffix == ".json" and "Extra data" in str(error)
+        remedy = " JSON Lines has the suffix .jsonl." if several else ""
+        raise UsageError(f"{path} is not valid {suffix[1:].upper()}: {error}.{remedy}") from None
     check_rows(rows, str(path))
     return _parse_cells(rows, columns, missing) if suffix in TABLES else rows
 
@@ -67,8 +78,30 @@ def read_inline(text: str) -> list[Row]:
 
 def check_rows(rows: Sequence[object], source: str) -> None:
     """Raise UsageError unless there are rows, all of them by column name."""
+    hint = None if len(rows) != 1 else table_hint(rows[0])
+    if hint:
+        raise UsageError(f"{source} {hint}.")
     if not rows or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{source} holds no rows of named columns.")
+        raise UsageError(
+            f"{source} holds no rows of named columns. A row is an object such as "
+            '{"age": 41}, or a line below a header of CSV.'
+        )
+
+
+def check_content(path: Path) -> None:
+    """Raise UsageError if a file is a web page or a Git LFS pointer."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(64)
+    except OSError:
+        return  # whoever reads the rows reports it
+    if _NO_ROWS.match(data):
+        raise UsageError(f"{path} holds no rows{content_hint(data)}.")
+
+
+def not_parquet(path: Path, error: Exception) -> str:
+    """The error for a Parquet file that cannot be read."""
+    return f"{path} is damaged, or not a Parquet file ({reason(error)}). Write it again."
 
 
 def _parse_cells(
@@ -141,10 +174,10 @@ def _read_parquet(path: Path) -> list[Row]:
     try:
         import pyarrow.parquet  # noqa: PLC0415 - part of an extra
     except ImportError:
-        raise UsageError("Parquet needs pyarrow: `uv sync --extra package`.") from None
+        raise UsageError(f"Parquet needs pyarrow, which is not installed: {PACKAGE}.") from None
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+        raise UsageError(not_parquet(path, error)) from None
     check_rows(rows, str(path))
     return _json_rows(rows)

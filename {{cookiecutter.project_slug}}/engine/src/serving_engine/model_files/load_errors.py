@@ -1,5 +1,6 @@
 """Load errors: one class for each check of loading a model, in the order of the checks."""
 
+from ..distribution import add_command
 from ..errors import ModelError
 from ..text import one_line
 
@@ -101,9 +102,9 @@ class LibraryMissing(LoadError):
     """The model needs a library that is not installed."""
 
     def __init__(self, name: str, release: str = "") -> None:
-        requirement = f"{name}~={'.'.join(release.split('.')[:2])}" if release else name
         super().__init__(
-            f"the model needs {name}, which is not installed", f"Add it: uv add '{requirement}'."
+            f"the model needs {name}, which is not installed",
+            f"Add it: {add_command(name, release)}",
         )
 
 

@@ -20,7 +20,7 @@ ARCHIVE = b"PK\x03\x04"
 # The first bytes of files that are often found in place of a model.
 _NO_MODELS = (
     (b"version https://git-lfs", "it is a Git LFS pointer: run `git lfs pull`"),
-    (b"<", "it is a web page or other markup, not a model"),
+    (b"<", "it is a web page or other markup: download the file itself"),
     (b"\x80", "it is a pickle, which this service never reads"),
 )
 

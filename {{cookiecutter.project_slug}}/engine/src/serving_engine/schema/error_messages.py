@@ -60,6 +60,31 @@ def unknown_members(
     ]
 
 
+def table_hint(document: object) -> str | None:
+    """A remark on an object that is a table by columns, as pandas writes it; else None.
+
+    A cell is never an object or an array, so an object of nothing else is no row.
+    """
+    values = list(document.values()) if isinstance(document, dict) else []
+    if not values or not all(isinstance(value, dict | list) for value in values):
+        return None
+    return (
+        "is a table by columns, and not rows, which are objects by column name: "
+        "`DataFrame.to_json(orient='records')` writes them"
+    )
+
+
+def body_hint(document: object) -> str:
+    """What is wrong with a body that does not have the form of a request, and its form."""
+    form = 'It is {"instances": [...]}, an object with a list of rows.'
+    if isinstance(document, list):
+        return f"The body is a list, and not a request. {form}"
+    rows = document.get("instances", document) if isinstance(document, dict) else None
+    if hint := table_hint(rows):
+        return f"The body {hint}. {form}"
+    return f"The body does not have the form of a request. {form}"
+
+
 def pointer(location: Sequence[str | int]) -> str:
     """A JSON pointer (RFC 6901); long names are cut so that an error response stays small."""
     parts = [str(part)[:MAX_NAME].replace("~", "~0").replace("/", "~1") for part in location]

@@ -25,7 +25,7 @@ from pydantic_core import (
 )
 
 from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
-from .error_messages import MAX_ERRORS, field_errors, unknown_members
+from .error_messages import MAX_ERRORS, body_hint, field_errors, unknown_members
 from .signature import YEARS, CellRows, Column, Signature, datetime_pattern
 
 _SLACK = 4
@@ -145,7 +145,7 @@ class RequestParser:
         errors = field_errors(details[:MAX_ERRORS], self._columns)
         location = details[0]["loc"]
         if len(location) < 2:  # noqa: PLR2004 - not inside a row
-            return InvalidInput("The body does not have the form of a request.", errors)
+            return InvalidInput(body_hint(document), errors)
         number = int(location[1])
         row = document["instances"][number]
         if not number and not isinstance(row, dict | list):

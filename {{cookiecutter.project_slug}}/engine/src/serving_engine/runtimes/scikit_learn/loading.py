@@ -26,6 +26,11 @@ from .skops_io import UntrustedTypesFoundException, loads
 from .trusted_types import check_trusted
 from .versions import check_release
 
+_SYSTEM_LIBRARY = (
+    "Install the system library that is missing: LightGBM needs libgomp1 "
+    "(`apt-get install libgomp1`)."
+)
+
 
 def wrap_estimator(
     estimator: Any, signature: Signature, *, together: bool = False
@@ -63,7 +68,10 @@ def parse(data: bytes, trusted_types: Sequence[str], transformers: str | None) -
                 remedy="Review them and package the model again.",
             ) from None
         except Exception as error:  # there is no list of what skops raises
-            raise InvalidArtifact(f"the artifact cannot be parsed ({reason(error)})") from error
+            remedy = _SYSTEM_LIBRARY if ".so" in str(error) else None
+            raise InvalidArtifact(
+                f"the artifact cannot be parsed ({reason(error)})", remedy
+            ) from error
     for warning in captured:
         if isinstance(warning, InconsistentVersionWarning):
             check_release(str(warning.original_sklearn_version))
