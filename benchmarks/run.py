@@ -124,8 +124,9 @@ def prepare(
         )
     )
     # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
-    extras = ["--extra", "frame"] if "mixed" in models else []
-    uv("sync", "--compile-bytecode", "--no-dev", *extras, cwd=project)
+    if "mixed" in models:
+        uv("add", "--no-sync", "serving-engine[frame]", cwd=project)
+    uv("sync", "--compile-bytecode", "--no-dev", cwd=project)
     service = service_of(project, OURS)
     data = work / "models"
     fitted = ["--large", str(trees)] if trees else []

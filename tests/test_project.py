@@ -74,12 +74,20 @@ def test_every_choice_of_protocols_passes_the_checks_that_differ(
     passed(run_in(project, "pytest", "-q", *tests, folder="engine"))
 
 
-def test_pre_commit_passes_on_a_fresh_project(project: Path, run_in: Run, tmp_path: Path) -> None:
+def test_pre_commit_passes_on_a_fresh_project_and_on_a_large_model(
+    project: Path, run_in: Run, tmp_path: Path
+) -> None:
     copy = tmp_path / project.name
     shutil.copytree(project, copy, ignore=shutil.ignore_patterns(".venv", ".*_cache"))
+    (copy / "model" / "large.skops").write_bytes(bytes(6_000_000))
     for command in (["init", "--quiet"], ["add", "--all"]):
         processes.run(["git", *command], cwd=copy, check=True)
     passed(run_in(copy, "pre-commit", "run", "--all-files"))
+    (copy / "rows.bin").write_bytes(bytes(6_000_000))
+    processes.run(["git", "add", "rows.bin"], cwd=copy, check=True)
+    ended = run_in(copy, "pre-commit", "run", "large-files", "--all-files")
+    assert ended.returncode == 1
+    assert "rows.bin" in ended.stdout
 
 
 def test_a_long_name_changes_nothing(render: Render, run_in: Run) -> None:

@@ -206,6 +206,28 @@ def test_hadolint_finds_nothing_in_the_dockerfile(render: Render) -> None:
     run(hadolint, "--failure-threshold=style", render(project_name=HOSTILE) / "Dockerfile")
 
 
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_the_image_has_the_system_library_of_lightgbm_where_that_is_installed(
+    library: str, render: Render, tmp_path: Path
+) -> None:
+    text = (render() / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    (line,) = [line for line in text.splitlines() if line.startswith("RUN") and "apt-get" in line]
+    (tmp_path / f".venv/lib/python3.13/site-packages/{library}").mkdir(parents=True)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("apt-get", "rm"):
+        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> called\n', encoding="utf-8")
+        (tools / name).chmod(0o755)
+    command = ["/bin/sh", "-c", line.removeprefix("RUN")]
+    processes.run(command, cwd=tmp_path, env={"PATH": str(tools)}, check=True)
+    called = tmp_path / "called"
+    assert called.exists() == (library == "lightgbm")
+    if called.exists():
+        update, install, _ = called.read_text(encoding="utf-8").splitlines()
+        assert update == "apt-get update"
+        assert install == "apt-get install --yes --no-install-recommends libgomp1"
+
+
 def test_labels_of_the_image_say_what_was_answered(render: Render) -> None:
     project = render(project_slug="iris", project_name=HOSTILE, description=HOSTILE, author=HOSTILE)
     dockerfile = (project / "Dockerfile").read_text(encoding="utf-8")

@@ -43,7 +43,8 @@ def test_every_kind_of_model_is_packaged_and_served(own_project: Path) -> None:
     (copy / "tests" / "your_model" / "__init__.py").touch()
     with (copy / "src" / "iris_service" / "transformers.py").open("a") as source:
         source.write((YOUR_MODEL / "transformer.txt").read_text())
-    uv(copy, "sync", "--quiet", "--extra", "package", "--extra", "xgboost", "--extra", "lightgbm")
+    uv(copy, "add", "--quiet", "serving-engine[frame,lightgbm,xgboost]")
+    uv(copy, "sync", "--quiet", "--extra", "package")
     command = [".venv/bin/python", "-m", "pytest", "-q", "--numprocesses=auto"]
     ended = run([*command, "tests/your_model/check_kinds.py"], copy)
     kinds = len(re.findall(r'^    "[^"]+": ', (YOUR_MODEL / "kinds.py").read_text(), re.MULTILINE))

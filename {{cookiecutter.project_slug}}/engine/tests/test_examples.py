@@ -7,11 +7,13 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from serving_engine import Service
 from serving_engine.build_model import dependency_advice, layout_search
 from serving_engine.build_model.examples import read_examples
 from serving_engine.build_model.publish import restore
 from serving_engine.build_model.report import report_lines, signature_table
 from serving_engine.build_model.row_files import read_rows
+from serving_engine.cli.main import run_command_line
 from serving_engine.errors import ModelError, UsageError
 from serving_engine.model_files.manifest import Manifest, read_manifest
 from serving_engine.runtimes.scikit_learn import skops_io
@@ -26,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from .models import load_directory, package
+from .service import PACKAGE
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(18, 2))
@@ -384,3 +387,37 @@ def test_commands_add_the_dependencies_that_the_project_lacks(
     assert missing_dependencies(built_with | {"pandas": "3.1.2"}, "own-service") == commands
     of_scikit_learn = [command for command in commands if "scikit-learn" in command]
     assert missing_dependencies(built_with, "own-service") == of_scikit_learn
+
+
+@pytest.mark.parametrize(
+    ("of_project", "lacks"),
+    [
+        ([], ADD_PANDAS),
+        (["serving-engine[frame]"], None),
+        (["serving-engine[frame]", "scikit-learn<1.9"], PIN),
+    ],
+)
+def test_check_fails_if_the_project_lacks_what_the_environment_has(
+    of_project: list[str],
+    lacks: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package_and_read(tmp_path, mixed_model(), json.dumps(MIXED))
+    requirements = {
+        "serving-engine": ["scikit-learn>=1.8,<1.11", "pandas>=3.1,<4; extra == 'frame'"],
+        PACKAGE: of_project,
+    }
+    monkeypatch.setattr(dependency_advice, "requires", requirements.__getitem__)
+    with pytest.raises(SystemExit) as ended:
+        run_command_line(Service(PACKAGE), ["check", "--model-dir", str(tmp_path / "model")])
+    output, errors = capsys.readouterr()
+    if lacks is None:
+        assert (ended.value.code, output[:3]) == (0, "ok:")
+    else:
+        assert ended.value.code == 3
+        assert errors == (
+            "error: the model needs what pyproject.toml does not require, so that an image would "
+            f"lack it. Add it: {lacks}\n"
+        )

@@ -7,7 +7,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ..distribution import ENGINE, add_command
+from ..model_files.load_errors import LoadError
 from ..runtimes.scikit_learn.versions import ALWAYS, LIBRARIES, distribution_of
+
+
+class DependencyMissing(LoadError):
+    """The project does not require what the model needs."""
 
 
 def installed_releases(packages: Sequence[str]) -> dict[str, str]:
@@ -24,10 +29,13 @@ def needed_libraries(trusted_types: Sequence[str], layout: str) -> list[str]:
     return [name for name in LIBRARIES if name in packages]
 
 
-def missing_dependencies(built_with: Mapping[str, str], package: str) -> list[str]:
+def missing_dependencies(
+    built_with: Mapping[str, str], package: str, *, pin: bool = True
+) -> list[str]:
     """The commands that add the dependencies which a model needs and the project lacks.
 
     built_with: of the manifest. package: the owner's; its distribution must require the libraries.
+    pin: whether the project lacks a bound if it also allows a later scikit-learn than the model's.
     """
     of_project = _requirements(package)
     if of_project is None:
@@ -43,12 +51,26 @@ def missing_dependencies(built_with: Mapping[str, str], package: str) -> list[st
         if "scikit-learn" in requirements
     ]
     later = f"{major}.{minor + 1}.0"
-    if not _in_all(built_with["scikit-learn"], allowed) or _in_all(later, allowed):
+    if not _in_all(built_with["scikit-learn"], allowed) or (pin and _in_all(later, allowed)):
         commands.append(f"uv add 'scikit-learn~={major}.{minor}.0'")
     for name in built_with.keys() - set(ALWAYS):
         if (distribution_of(name) or name) not in required:
             commands.append(add_command(name, built_with[name]))
     return sorted(commands)
+
+
+def check_dependencies(built_with: Mapping[str, str], package: str) -> None:
+    """Raise DependencyMissing if the project lacks a dependency of a model.
+
+    The environment may have the library by chance, as that of `model package` has pandas; the image
+    has what the project requires.
+    """
+    commands = missing_dependencies(built_with, package, pin=False)
+    if commands:
+        raise DependencyMissing(
+            "the model needs what pyproject.toml does not require, so that an image would lack it",
+            f"Add it: {'; '.join(commands)}",
+        )
 
 
 def _in_all(release: str, specifiers: Sequence[SpecifierSet]) -> bool:

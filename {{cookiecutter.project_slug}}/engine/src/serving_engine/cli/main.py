@@ -77,10 +77,13 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
         "check",
         help="load and verify the model without serving it",
         description="Do everything that serve does before it listens, measure the model, repeat "
-        "the probes for threads and batches that its manifest records, then exit: 0 if the model "
-        "may be served.",
+        "the probes for threads and batches that its manifest records, and compare what it needs "
+        "with the dependencies of the project, then exit: 0 if the model may be served.",
     )
     add_model_dir(check)
+    check.add_argument(  # `model package` reports the dependencies itself
+        "--without-dependencies", action="store_true", help=argparse.SUPPRESS
+    )
     check.set_defaults(run=_check)
 
     predict = commands.add_parser(
@@ -158,6 +161,10 @@ def _check(service: "Service", options: argparse.Namespace) -> None:
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
     manifest, data = read_model(settings.model_dir, settings.max_model_bytes)
+    if not options.without_dependencies:
+        from ..build_model.dependency_advice import check_dependencies
+
+        check_dependencies(manifest.built_with, service.package)
     # This import takes seconds: errors of `read_model` do not wait for it.
     from ..build_model.report import build_and_measure, report_lines
 

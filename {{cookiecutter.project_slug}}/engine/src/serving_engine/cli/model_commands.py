@@ -149,6 +149,7 @@ def _check_in_new_process(service: Service, staging: Path, directory: Path) -> s
 
     _progress("checking the new model in a new process")
     command = [sys.executable, "-m", service.package, "check", "--model-dir", str(staging)]
+    command.append("--without-dependencies")
     ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if ended.returncode:
         last = (ended.stderr.splitlines() or ["it printed no error"])[-1].removeprefix("error: ")
