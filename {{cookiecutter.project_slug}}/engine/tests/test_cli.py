@@ -19,10 +19,10 @@ from serving_engine.runtimes.load import LoadedModel
 from serving_engine.schema.predictions import Outputs, predictions_agree
 from serving_engine.schema.request_parser import Values
 from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.tree import DecisionTreeRegressor
 
+from .example_service import transformers
 from .example_service.settings import Settings
 from .models import package, package_diabetes, with_predict
 from .service import ENGINE, PACKAGE, run_script
@@ -194,15 +194,16 @@ def test_a_user_at_a_terminal_is_asked_to_review_types(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    joblib.dump(DecisionTreeRegressor().fit([[0.0], [1.0]], [0, 1]), tmp_path / "tree.joblib")
+    own = make_pipeline(transformers.Held(), LinearRegression()).fit([[0.0], [1.0]], [0, 1])
+    joblib.dump(own, tmp_path / "own.joblib")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(builtins, "input", lambda _: answer)
     monkeypatch.setattr(model_commands, "_check_in_new_process", lambda *_: "checked")
-    command = ["model", "package", str(tmp_path / "tree.joblib"), "--examples", '[{"a": 1}]']
+    command = ["model", "package", str(tmp_path / "own.joblib"), "--examples", '[{"a": 1}]']
     result = run(*command, "--model-dir", str(tmp_path / "model"))
     assert result.code == code, result.err
-    assert "sklearn.tree._tree.Tree" in result.out
+    assert f"{transformers.__name__}.Held" in result.out
     assert (tmp_path / "model").exists() == (code == 0)
 
 

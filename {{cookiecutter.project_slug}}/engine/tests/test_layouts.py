@@ -300,5 +300,5 @@ def test_a_frame_without_pandas_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(inputs_module, "import_module", missing)
     signature = Signature(layout="frame", inputs=NUMBERS, task="regression")
-    with pytest.raises(load_errors.LibraryMissing, match="uv add 'pandas'"):
+    with pytest.raises(load_errors.LibraryMissing, match=r"uv add 'serving-engine\[frame\]'"):
         serve(LinearRegression().fit(ROWS, ROWS[:, 0]), signature)

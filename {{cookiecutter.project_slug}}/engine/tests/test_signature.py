@@ -18,7 +18,7 @@ def signature(**fields: Any) -> Signature:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"inputs": [TEXT]}, "float64 columns only"),
+        ({"inputs": [TEXT]}, "floats or booleans only"),
         ({"layout": "text"}, "one column, of strings"),
         ({"layout": "text", "inputs": [TEXT, Column(name="u", dtype="string")]}, "one column"),
         ({"classes": [1]}, "need classes"),

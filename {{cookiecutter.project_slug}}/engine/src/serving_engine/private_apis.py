@@ -206,6 +206,13 @@ PRIVATE_APIS = (
     ),
     PrivateAPI(
         "scikit-learn",
+        "sklearn.compose:ColumnTransformer",
+        ("_columns", "_remainder"),
+        ("build_model/portable.py",),
+        "The columns that selectors found are written in place of the selectors.",
+    ),
+    PrivateAPI(
+        "scikit-learn",
         "sklearn.utils",
         ("all_estimators",),
         ("runtimes/scikit_learn/skops_io.py",),

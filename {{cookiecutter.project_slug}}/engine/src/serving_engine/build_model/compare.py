@@ -1,13 +1,13 @@
 """Compares the predictions of a new model with those of the model that it replaces."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..model_files.load_errors import LoadError
 from ..runtimes.base import Predict
 from ..runtimes.load import load_directory
-from ..schema.predictions import Prediction, PredictionFormatter
+from ..schema.predictions import Prediction, PredictionFormatter, numbers_of
 from ..schema.signature import CellRows, Signature
 from ..text import reason
 from .layout_search import convert_cell
@@ -67,7 +67,7 @@ def _difference(old: Sequence[Prediction], new: Sequence[Prediction]) -> str:
     largest_row = 0
     for number, (before, after) in enumerate(zip(old, new, strict=True)):
         changed += _label_members(before) != _label_members(after)
-        for one, other in zip(_numbers(before), _numbers(after), strict=False):
+        for one, other in zip(numbers_of(before), numbers_of(after), strict=False):
             if abs(one - other) > largest:
                 largest = abs(one - other)
                 largest_row = number
@@ -81,14 +81,3 @@ def _label_members(prediction: Prediction) -> dict[str, object]:
     if not isinstance(prediction, dict):
         return {}
     return {k: v for k, v in prediction.items() if k not in {"probabilities", "score"}}
-
-
-def _numbers(prediction: Prediction) -> Iterator[float]:
-    if isinstance(prediction, list):
-        yield from prediction
-    elif isinstance(prediction, float):
-        yield prediction
-    elif "score" in prediction:
-        yield prediction["score"]
-    else:
-        yield from prediction.get("probabilities", {}).values()

@@ -39,19 +39,25 @@ def _encoded(step: Any, names: list[str]) -> Iterator[tuple[str, Sequence[Any]]]
     elif isinstance(step, ColumnTransformer):
         for _, inner, columns in step.transformers_:
             yield from _encoded(inner, _chosen(columns, names))
-    elif isinstance(step, FeatureUnion):
-        for _, inner in step.transformer_list:
-            yield from _encoded(inner, names)
     else:
-        categories = getattr(step, "categories_", None) or ()
-        if len(categories) == len(names):
+        categories = getattr(step, "categories_", None)
+        if categories is not None and len(categories) == len(names):
             yield from zip(names, map(_as_list, categories), strict=True)
-        for attribute in _INNER:
-            inner = getattr(step, attribute, None)
-            if inner is not None:
-                yield from _encoded(inner, names)
-        for inner in getattr(step, "estimators_", None) or ():
+        for inner in _inner_steps(step):
             yield from _encoded(inner, names)
+
+
+def _inner_steps(step: Any) -> Iterator[Any]:
+    """The estimators in a step that take the same columns as the step."""
+    if isinstance(step, FeatureUnion):
+        yield from (inner for _, inner in step.transformer_list)
+    for attribute in _INNER:
+        inner = getattr(step, attribute, None)
+        if inner is not None:
+            yield inner
+    several = getattr(step, "estimators_", None)
+    if isinstance(several, list):
+        yield from several
 
 
 def _chosen(columns: Any, names: list[str]) -> list[str]:

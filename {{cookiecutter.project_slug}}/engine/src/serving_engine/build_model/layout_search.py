@@ -10,7 +10,12 @@ from ..distribution import add_command
 from ..model_files.manifest import Tolerance
 from ..runtimes.scikit_learn.estimator import ServedEstimator, fitted_on_array, takes_records
 from ..runtimes.scikit_learn.loading import wrap_estimator
-from ..schema.predictions import Prediction, PredictionFormatter, predictions_agree
+from ..schema.predictions import (
+    Prediction,
+    PredictionFormatter,
+    describe_difference,
+    predictions_agree,
+)
 from ..schema.signature import Cell, CellRows, Column, Layout, Signature
 from ..text import reason
 from .accepted_values import AcceptedValues, accepted_columns
@@ -88,8 +93,8 @@ def _served(
             ) from error
         if not predictions_agree(expected, prediction, tolerance.relative, tolerance.absolute):
             raise NotPackaged(
-                f"prediction mismatch on example row {number}: the served model predicts "
-                f"{prediction}, and the estimator {expected}."
+                f"prediction mismatch on example row {number} between the served model and the "
+                f"estimator: {describe_difference(expected, prediction)}."
             )
         reference_predictions[number] = expected
     return Candidate(served, signature, rows, reference_predictions)

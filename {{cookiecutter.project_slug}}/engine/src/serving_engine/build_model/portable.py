@@ -24,6 +24,7 @@ from ..runtimes.scikit_learn.trusted_types import is_part_of_a_library
 _ONLY_FOR_FITTING = {
     "score_func",  # of the selectors of features
     "scoring",
+    "scorer_",
     "cv",
     "memory",
     "optimizer",  # of a Gaussian process
@@ -92,19 +93,26 @@ def _name(function: Any) -> str:
 
 
 def _columns(transformer: Any) -> Iterator[tuple[str, Any]]:
-    """The columns of each transformer: those that a selector found, and an Index as a list."""
-    found = dict(zip((name for name, *_ in transformer.transformers), transformer._columns))  # noqa: B905
-    for attribute in ("transformers", "transformers_"):
+    """The columns of each transformer: those that a selector found, and an Index as a list.
+
+    A ColumnTransformer that is not fitted is the argument of a fitted one: it selects none.
+    """
+    fitted = "transformers_" in vars(transformer)
+    found = {}
+    if fitted:
+        names = [name for name, *_ in transformer.transformers]
+        found = dict(zip(names, transformer._columns, strict=True))
+        name, step, columns = transformer._remainder
+        yield "_columns", [_plain(columns) for columns in transformer._columns]
+        yield "_remainder", (name, step, _plain(columns))
+    for attribute in ("transformers", "transformers_") if fitted else ("transformers",):
         yield (
             attribute,
             [
-                (name, step, _plain(found.get(name, columns) if callable(columns) else columns))
+                (name, step, _plain(found.get(name, []) if callable(columns) else columns))
                 for name, step, columns in getattr(transformer, attribute)
             ],
         )
-    yield "_columns", [_plain(columns) for columns in transformer._columns]
-    name, step, columns = transformer._remainder
-    yield "_remainder", (name, step, _plain(columns))
 
 
 def _plain(columns: Any) -> Any:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -130,7 +131,7 @@ def _guess_dtype(texts: Iterable[str]) -> DType:
 def _read_table(file: TextIO) -> list[Row]:
     """The rows of a table of text, by the names in its first line.
 
-    A line without a value for each name, or with more values, has other names than the others.
+    A line with fewer values than names ends with missing values; one with more has other names.
     """
     _, lines = read_table(file)
     names = next(lines, [])
@@ -141,7 +142,7 @@ def _read_table(file: TextIO) -> list[Row]:
 
 
 def _row(names: Sequence[str], fields: Sequence[str]) -> Row:
-    row: dict[Any, Any] = dict(zip(names, fields, strict=False))
+    row: dict[Any, Any] = dict(zip_longest(names, fields[: len(names)], fillvalue=""))
     if len(fields) > len(names):
         row[None] = fields[len(names) :]
     return row

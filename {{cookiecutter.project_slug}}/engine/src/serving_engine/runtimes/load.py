@@ -14,7 +14,7 @@ from ..errors import RequestError
 from ..model_files.load_errors import GoldenExampleFailed, GoldenExampleMismatch
 from ..model_files.manifest import Manifest, read_manifest
 from ..model_files.read_artifact import read_artifact
-from ..schema.predictions import PredictionFormatter, predictions_agree
+from ..schema.predictions import PredictionFormatter, describe_difference, predictions_agree
 from ..schema.request_parser import RequestParser
 from ..settings import ServingSettings
 from ..text import reason
@@ -103,5 +103,5 @@ def check_examples(manifest: Manifest, predict: Predict) -> None:
             example.output, prediction, tolerance.relative, tolerance.absolute
         ):
             raise GoldenExampleMismatch(
-                f"golden example {number}: the prediction differs from the recorded one"
+                f"golden example {number}: {describe_difference(example.output, prediction)}"
             )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..text import shown
 from .signature import Signature, class_names
 
 Prediction = dict[str, Any] | float | list[float]
@@ -137,6 +138,26 @@ def _outlier(outputs: Outputs) -> list[Prediction]:
         {"outlier": outlier, "score": score}
         for outlier, score in zip(outputs.values.tolist(), scores, strict=True)
     ]
+
+
+def numbers_of(prediction: Prediction) -> list[float]:
+    """The numbers in a prediction: values, probabilities or a score."""
+    if isinstance(prediction, list):
+        return prediction
+    if not isinstance(prediction, dict):
+        return [prediction]
+    if "score" in prediction:
+        return [prediction["score"]]
+    return list(prediction.get("probabilities", {}).values())
+
+
+def describe_difference(expected: Prediction, actual: Prediction) -> str:
+    """The end of a sentence: the expected and the actual prediction, and how far they differ."""
+    pairs = zip(numbers_of(expected), numbers_of(actual), strict=False)
+    numbers = (pair for pair in pairs if all(isinstance(n, int | float) for n in pair))
+    largest = max((abs(one - other) for one, other in numbers), default=0.0)
+    difference = f"; the largest difference of a number is {largest:g}" if largest else ""
+    return f"{shown(expected)} was expected, and {shown(actual)} is predicted{difference}"
 
 
 def predictions_agree(expected: Any, actual: Any, relative: float, absolute: float) -> bool:

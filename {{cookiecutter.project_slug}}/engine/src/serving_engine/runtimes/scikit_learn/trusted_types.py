@@ -11,6 +11,7 @@ from importlib import import_module
 from types import FunctionType
 
 import numpy as np
+from scipy.sparse import sparray, spmatrix
 
 from ...model_files.load_errors import UntrustedTypes
 from ...text import reason
@@ -128,8 +129,8 @@ def is_part_of_a_library(name: str) -> bool:
     if library == "numpy":
         return _is_numeric(getattr(np, attribute, None), attribute)
     module, _, attribute = name.rpartition(".")
-    if module == "scipy.special":
-        return isinstance(_find(module, attribute), np.ufunc)
+    if library == "scipy":
+        return _is_of_scipy(module, attribute)
     if module == _TEXT_FUNCTIONS:
         return _defines(module, attribute, FunctionType)
     return library == "sklearn" and _is_part_of_a_model(module, attribute)
@@ -142,6 +143,14 @@ def _is_part_of_a_model(module: str, attribute: str) -> bool:
     return _defines(module, attribute, type) or (
         functions and _defines(module, attribute, FunctionType)
     )
+
+
+def _is_of_scipy(module: str, attribute: str) -> bool:
+    """Whether it is a ufunc of scipy.special, or a type of sparse matrices."""
+    if module == "scipy.special":
+        return isinstance(_find(module, attribute), np.ufunc)
+    sparse = module.startswith("scipy.sparse._") and _find(module, attribute)
+    return isinstance(sparse, type) and issubclass(sparse, spmatrix | sparray)
 
 
 def _is_numeric(found: object, attribute: str) -> bool:
