@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -626,6 +627,19 @@ def test_new_directories_are_removed_after_an_error(
     assert not deep.parent.exists()
     package(file, examples, deep, name="test", version="1")
     assert load_directory(deep, 2**24)
+
+
+def test_the_staging_folder_of_a_killed_process_is_removed_after_an_hour(
+    file: Path, examples: Path
+) -> None:
+    directory = file.parent / "model"
+    for name in (".package-killed", ".package-at-work"):
+        (directory / name).mkdir(parents=True)
+        (directory / name / "model.skops").write_bytes(b"part")
+    two_hours_ago = time.time() - 7200
+    os.utime(directory / ".package-killed", (two_hours_ago, two_hours_ago))
+    package(file, examples, directory)
+    assert [path.name for path in directory.glob(".package-*")] == [".package-at-work"]
 
 
 def test_a_file_in_place_of_the_directory_is_an_error(file: Path, examples: Path) -> None:

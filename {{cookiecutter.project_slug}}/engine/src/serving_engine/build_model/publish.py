@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,12 @@ from .read_estimator import NotPackaged
 
 PREVIOUS = ".previous"
 """The folder in the model directory that keeps the replaced model."""
+
+STAGING = ".package-"
+"""The beginning of the name of a folder in which a new model is written and verified."""
+
+STALE_SECONDS = 3600.0
+"""A staging folder that nobody has changed for so long is of a process that was killed."""
 
 
 def publish(
@@ -71,7 +78,8 @@ def _publish(
     created = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".package-", dir=directory) as name:
+        _remove_stale(directory)
+        with tempfile.TemporaryDirectory(prefix=STAGING, dir=directory) as name:
             staging = Path(name)
             (staging / artifact).write_bytes(data)
             (staging / MANIFEST).write_bytes(manifest)
@@ -87,6 +95,14 @@ def _publish(
             raise NotPackaged(f"cannot write {directory}: {error.strerror}.") from error
         raise
     return directory / MANIFEST
+
+
+def _remove_stale(directory: Path) -> None:
+    """Remove the staging folders of processes that were killed."""
+    for folder in directory.glob(f"{STAGING}*"):
+        with suppress(OSError):  # another process may remove it too
+            if folder.stat().st_mtime < time.time() - STALE_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _keep(directory: Path, staging: Path) -> None:
