@@ -688,6 +688,27 @@ GUARDS = [
     guard("review of types", "_check_review", never("review"), "test_packaging"),
     guard("check before it replaces", "_publish", without("check"), "test_examples"),
     guard("the replaced model is kept", "_publish", without("_keep"), "test_examples"),
+    guard(
+        "an object that is no model",
+        "read_estimator",
+        never("found := cannot_predict"),
+        "test_packaging",
+    ),
+    guard(
+        "a pointer or a page in place of a model",
+        "read_estimator",
+        never("problem := wrong_content"),
+        "test_packaging",
+    ),
+    guard(
+        "the cell that is rejected",
+        "_rejected_cells",
+        never("_succeeds(estimator, method, _with(example, {position: value}))"),
+        "test_packaging",
+    ),
+    guard("a pointer in place of rows", "check_content", never("_NO_ROWS"), "test_examples"),
+    guard("what an image would lack", "check_dependencies", never("commands"), "test_examples"),
+    guard("a killed package", "_publish", without("_remove_stale"), "test_packaging"),
     guard("probes again", "report_lines", never("recorded and not"), "test_examples"),
     # The download.
     guard("hash of the download", "_Fetch.receive", always("_sha256"), "test_download"),

@@ -280,10 +280,10 @@ def load_settings(kind: type[AnySettings], **arguments: object) -> AnySettings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = _source(str(first["loc"][0]), arguments)
-        raise UsageError(f"{name} is invalid: {_error_message(first)}") from None
+        raise UsageError(f"{name} is invalid: {_must_be(first)}") from None
 
 
-def _error_message(error: ErrorDetails) -> str:
+def _must_be(error: ErrorDetails) -> str:
     """What a value must be; the value itself may be a secret, and is not repeated."""
     kind = error["type"]
     if kind not in _MESSAGES:
