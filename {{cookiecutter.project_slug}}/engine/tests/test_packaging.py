@@ -163,7 +163,7 @@ INVALID_OBJECTS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "predictions that are not finite": (
         lambda: with_attributes(regressor(), intercept_=np.inf),
-        "not a finite number",
+        "output for example row 0 is not a finite number. The row may be far",
     ),
     "a function that is not of a library": (
         lambda: make_pipeline(FunctionTransformer(np.load), LogisticRegression()),
@@ -322,6 +322,16 @@ def test_the_cell_because_of_which_a_model_fails_is_named(
     file = dump_model(tmp_path, estimator)
     assert f"fails on example row 0: {text}" in package_error(
         file, write_rows(tmp_path, rows), trusted_types=["numpy.dtype"]
+    )
+
+
+def test_the_columns_that_the_examples_have_are_shown(tmp_path: Path) -> None:
+    file = dump_model(
+        tmp_path, with_attributes(regressor(), feature_names_in_=np.array(["a", "b"]))
+    )
+    rows = [{"a": 1.0, "b ": 2.0}]
+    assert "lack columns of the model: b. They have a, 'b '. Rename them" in package_error(
+        file, write_rows(tmp_path, rows)
     )
 
 

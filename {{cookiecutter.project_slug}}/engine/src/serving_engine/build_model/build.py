@@ -134,7 +134,10 @@ def package(
         return publish(directory, manifest, data, trust.transformers, check)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        raise NotPackaged(f"{problem['loc'][0]} is invalid: {problem['msg']}.") from None
+        field = problem["loc"][0]
+        raise NotPackaged(
+            f"{field} is invalid: {problem['msg']}. Choose another: --{field}"
+        ) from None
     except LoadError as error:
         raise NotPackaged(f"the model cannot be served: {error.problem}.") from error
 

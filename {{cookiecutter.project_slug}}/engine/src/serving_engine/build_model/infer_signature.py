@@ -88,7 +88,9 @@ def infer_columns(examples: Examples, names: Sequence[str]) -> list[Column]:
             columns.append(Column(name=name, dtype=dtype, nullable=None in cells, **observed))
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            raise NotPackaged(f"column {name!r} cannot be served: {problem['msg']}.") from None
+            raise NotPackaged(
+                f"column {name!r} cannot be served: {problem['msg']}. Rename it."
+            ) from None
     return columns
 
 
@@ -121,7 +123,9 @@ def infer_signature(
 
 
 def _shortened(names: Iterable[object]) -> str:
-    return one_line(", ".join(map(str, names)), most=200)
+    texts = [str(name) for name in names]
+    shown_names = [name if name == name.strip() else repr(name) for name in texts]
+    return one_line(", ".join(shown_names), most=200)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -89,7 +89,9 @@ def _served(
             (prediction,) = formatter(served([rows[number]]))
         except Exception as error:  # any exception of the model
             raise NotPackaged(
-                f"the served model fails on example row {number} ({reason(error)})."
+                f"the served model fails on example row {number}, and the estimator does not "
+                f"({reason(error)}). The file of examples may have lost types that the model was "
+                "fitted on: write it as Parquet or as a pickled DataFrame."
             ) from error
         if not predictions_agree(expected, prediction, tolerance.relative, tolerance.absolute):
             raise NotPackaged(

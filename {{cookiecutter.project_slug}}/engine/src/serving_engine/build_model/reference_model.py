@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from ..runtimes.scikit_learn.estimator import dense, indicator_probabilities
 from ..schema.predictions import Outputs, Prediction, PredictionFormatter
 from ..schema.signature import Signature
+from ..text import one_line
 from .read_estimator import NotPackaged
 from .rejected_cells import picks_by_name, why_it_fails
 
@@ -60,7 +61,8 @@ class ReferenceModel:
         if method == "predict" and len(outputs) != 1:
             raise NotPackaged(
                 f"the model gives {len(outputs)} predictions for one example. If it is a model of "
-                "texts, choose its one column: --columns NAME."
+                f"texts, choose its one column of {one_line(', '.join(self._columns), most=200)}: "
+                "--columns NAME."
             )
         return outputs
 
@@ -71,7 +73,10 @@ class ReferenceModel:
         """
         outputs = self._outputs(number, signature)
         if not outputs.finite:
-            raise NotPackaged("the model's output for an example is not a finite number.")
+            raise NotPackaged(
+                f"the model's output for example row {number} is not a finite number. The row may "
+                "be far from those that it was fitted on: leave it out, or fit the model again."
+            )
         (prediction,) = PredictionFormatter(signature)(outputs)
         return prediction
 

@@ -15,7 +15,6 @@ from ..text import one_line, reason, shown
 _MAX_COLUMNS = 100
 """Columns that are tested: each costs some calls of the model."""
 _MAX_CATEGORIES = 20
-_TAKES_DICTIONARIES = {"DictVectorizer", "FeatureHasher"}
 
 
 def why_it_fails(
@@ -23,8 +22,8 @@ def why_it_fails(
 ) -> str:
     """Why a method of the estimator fails on one example, and what to do: the end of a sentence.
 
-    example: a DataFrame of one row, an array (1, columns), or a list of one text. columns: their
-    names.
+    example: a DataFrame of one row, an array (1, columns), or a list of one text or dictionary.
+    columns: their names.
     """
     because = f"({reason(error)})"
     for position, accepted in _rejected_cells(estimator, method, example):
@@ -41,12 +40,7 @@ def why_it_fails(
         return f"column {columns[position]} is {shown(cell)}, {found} {because}. {remedy}."
     part = failing_part(error)
     name = type(part or estimator).__name__
-    if name in _TAKES_DICTIONARIES:
-        return (
-            f"its {name} takes dictionaries, and the service gives it columns {because}. Fit the "
-            "model with OneHotEncoder in a ColumnTransformer in its place."
-        )
-    if isinstance(example, list):
+    if _is_text(example):
         return f"its {name} fails on {shown(example[0])} {because}. Correct the examples."
     return (
         f"its {name} fails on columns {one_line(', '.join(columns), most=200)} {because}. Give the "
@@ -71,7 +65,7 @@ def _rejected_cells(estimator: Any, method: str, example: Any) -> list[tuple[int
     Usually it is one cell: with another value in its place the model succeeds. If several are
     texts in place of numbers, it succeeds with a number in place of each.
     """
-    if isinstance(example, list):
+    if _is_text(example):
         return []
     cells = _cells(example)
     texts = [position for position, cell in enumerate(cells) if isinstance(cell, str)]
@@ -100,6 +94,9 @@ def _categories(estimator: Any) -> list[list[Any]]:
 
 def _with(example: Any, cells: dict[int, Any]) -> Any:
     """A copy of the example with other cells, by position."""
+    if isinstance(example, list):
+        names = list(example[0])
+        return [example[0] | {names[position]: cell for position, cell in cells.items()}]
     if not isinstance(example, np.ndarray):
         changed = example.copy()
         for position, cell in cells.items():
@@ -120,7 +117,13 @@ def _succeeds(estimator: Any, method: str, example: Any) -> bool:
     return True
 
 
+def _is_text(example: Any) -> bool:
+    return isinstance(example, list) and isinstance(example[0], str)
+
+
 def _cells(example: Any) -> list[Any]:
+    if isinstance(example, list):
+        return list(example[0].values())
     row = example[0] if isinstance(example, np.ndarray) else example.iloc[0]
     cells: list[Any] = row.tolist()
     return cells
