@@ -25,6 +25,7 @@ from ..model_files.manifest import (
     Probes,
     Source,
 )
+from ..runtimes.scikit_learn.estimator import takes_records
 from ..runtimes.scikit_learn.loading import parse
 from ..runtimes.scikit_learn.versions import ALWAYS
 from ..schema.signature import Column
@@ -105,10 +106,11 @@ def package(
             progress(current.differences(served.signature, served.predict, table.rows, served.rows))
         progress("testing the model with several threads and with batches")
         probe_rows = [served.rows[number] for number in spread(len(served.rows), MAX_ROWS)]
+        frames = served.signature.layout == "frame" and not takes_records(estimator)
         built_with = {
             "python": ".".join(map(str, sys.version_info[:3])),
             **{library: installed(library) for library in ALWAYS[1:]},
-            **installed_releases(needed_libraries(types, served.signature.layout)),
+            **installed_releases(needed_libraries(types, frames)),
         }
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,

@@ -21,10 +21,10 @@ def installed_releases(packages: Sequence[str]) -> dict[str, str]:
     return {name: version(found) for name, found in distributions.items() if found}
 
 
-def needed_libraries(trusted_types: Sequence[str], layout: str) -> list[str]:
-    """The packages of `LIBRARIES` that a model needs."""
+def needed_libraries(trusted_types: Sequence[str], frames: bool) -> list[str]:
+    """The packages of `LIBRARIES` that a model needs. frames: whether it takes DataFrames."""
     packages = {name.partition(".")[0] for name in trusted_types}
-    if layout == "frame":
+    if frames:
         packages.add("pandas")
     return [name for name in LIBRARIES if name in packages]
 

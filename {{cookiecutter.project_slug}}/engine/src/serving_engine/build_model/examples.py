@@ -36,7 +36,8 @@ class Examples:
     whole: names of the integer columns, if the source has types. categories: of each pandas
     Categorical, by column name. datetimes: unit and timezone of each column of datetimes.
     frame: the DataFrame, if the source holds one, or what pandas reads of a table of text. missing:
-    how many fields of a table hold a word for a missing value, by column.
+    how many fields of a table hold a word for a missing value, by column. words: those that the
+    model knows as texts, by column.
     """
 
     rows: list[Row]
@@ -45,6 +46,7 @@ class Examples:
     datetimes: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     frame: Any = None
     missing: Mapping[str, int] = field(default_factory=dict)
+    words: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def read_examples(source: Path | str, columns: Sequence[Column] = ()) -> Examples:
@@ -63,7 +65,8 @@ def read_examples(source: Path | str, columns: Sequence[Column] = ()) -> Example
         return _from_frame(_read_parquet_frame(path), path)
     missing: Counter[str] = Counter()
     rows = read_rows(path, columns, missing)
-    return Examples(rows, missing=missing)
+    words = {column.name: column.words for column in columns if column.words}
+    return Examples(rows, missing=missing, words=words)
 
 
 def read_as_pandas(path: Path, examples: Examples, columns: Sequence[Column]) -> Examples:

@@ -84,6 +84,8 @@ def infer_columns(examples: Examples, names: Sequence[str]) -> list[Column]:
             observed = {"categories": sorted(set(values))}
         elif dtype in {"float64", "int64"} and values:
             observed = {"minimum": float(min(values)), "maximum": float(max(values))}
+        if name in examples.words:
+            observed["words"] = examples.words[name]
         try:
             columns.append(Column(name=name, dtype=dtype, nullable=None in cells, **observed))
         except ValidationError as error:

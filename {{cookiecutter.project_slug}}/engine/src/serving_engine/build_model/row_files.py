@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from datetime import date
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
@@ -162,12 +163,15 @@ def _json_rows(document: Any) -> list[Row]:
         document = document.get("instances", [document])
     rows = document if isinstance(document, list) else []
     return [
-        {name: _nan_to_none(value) for name, value in row.items()} if isinstance(row, dict) else row
+        {name: _json_value(value) for name, value in row.items()} if isinstance(row, dict) else row
         for row in rows
     ]
 
 
-def _nan_to_none(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
+    """None for NaN, a date or a time as text, any other value unchanged."""
+    if isinstance(value, date):
+        return value.isoformat()
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

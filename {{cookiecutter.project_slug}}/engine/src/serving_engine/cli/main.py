@@ -181,6 +181,10 @@ def _check(service: "Service", options: argparse.Namespace) -> None:
     print(*lines, sep="\n")
 
 
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 def _predict(service: "Service", options: argparse.Namespace) -> None:
     import json
 
@@ -190,5 +194,5 @@ def _predict(service: "Service", options: argparse.Namespace) -> None:
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
     model = load_model(settings)
-    for prediction in predict_file(options.file, model, settings.max_batch_rows):
+    for prediction in predict_file(options.file, model, settings.max_batch_rows, _note):
         print(json.dumps(prediction, ensure_ascii=False))

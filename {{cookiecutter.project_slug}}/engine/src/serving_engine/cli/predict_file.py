@@ -1,10 +1,12 @@
 """Predicts the rows of a file, without a server."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
 
+from ..build_model.examples import read_examples
+from ..build_model.read_estimator import PICKLES
 from ..build_model.row_files import Row, read_rows
 from ..errors import FieldError, RequestError, UsageError
 from ..runtimes.base import LoadedModel
@@ -13,15 +15,26 @@ from ..schema.request_parser import RequestParser
 from ..text import one_line, reason, shown
 
 
-def predict_file(path: Path, model: LoadedModel, batch_rows: int) -> Iterator[Prediction]:
+def predict_file(
+    path: Path, model: LoadedModel, batch_rows: int, note: Callable[[str], None]
+) -> Iterator[Prediction]:
     """One prediction for each row of a file, in order.
 
-    batch_rows: rows of one call of the model. The rows are validated as those of a request are.
+    batch_rows: rows of one call of the model. note: called with a line about columns that the model
+    does not take, which are ignored. The rows are validated as those of a request are.
     Raises UsageError if the file cannot be read, or at the first batch with an invalid row, with a
     row on which the model fails, or with an output that is not finite. It names the row, counted
     from 0, and the columns with their values.
     """
-    rows = read_rows(path, model.manifest.signature.inputs)
+    columns = model.manifest.signature.columns
+    if path.suffix.lower() in PICKLES:
+        rows = read_examples(path).rows
+    else:
+        rows = read_rows(path, model.manifest.signature.inputs)
+    ignored = [str(name) for name in rows[0] if name not in columns]
+    if ignored:
+        note(f"ignored columns: {', '.join(ignored)}")
+        rows = [{name: row[name] for name in columns if name in row} for row in rows]
     parser = RequestParser(model.manifest.signature, max_rows=batch_rows)
     formatter = PredictionFormatter(model.manifest.signature)
     for start in range(0, len(rows), batch_rows):

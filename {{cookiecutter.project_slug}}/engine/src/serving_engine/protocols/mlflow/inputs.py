@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import InvalidInput
 from ...schema.signature import Column, Signature
-from ...schema.text_cells import parse_cell, parse_number
+from ...schema.text_cells import parse_cell, parse_number, read_table
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -50,15 +50,20 @@ def from_csv(text: str, signature: Signature) -> Document:
     Raises InvalidInput; the rows are not checked against the signature.
     """
     try:
-        lines = [line for line in csv.reader(StringIO(text, newline=""), strict=True) if line]
+        lines = list(read_table(StringIO(text, newline=""))[1])
     except csv.Error:
         raise InvalidInput("The body is not CSV.") from None
     columns = {column.name: column for column in signature.inputs}
-    numbers = all(column.dtype in {"float64", "int64"} for column in signature.inputs)
+    numbers = all(column.dtype in {"float64", "int64", "bool"} for column in signature.inputs)
     names = signature.columns
     if lines and not (numbers and all(parse_number(text) is not None for text in lines[0])):
         names = lines[0]
         lines = lines[1:]
+        if not columns.keys() & set(names):
+            raise InvalidInput(
+                "The first line must be a header with the columns of the model: "
+                f"{', '.join(signature.columns[:20])}."
+            )
     _check_names(names, signature.columns)
     rows = [_cells(line, names, columns) for line in lines]
     return {"instances": _reordered(rows, names, signature.columns)}
