@@ -20,6 +20,9 @@ WORKFLOWS = sorted(
     path for folder in (ROOT, TEMPLATE) for path in (folder / ".github/workflows").iterdir()
 )
 DEPENDABOT = [folder / ".github/dependabot.yml" for folder in (ROOT, TEMPLATE)]
+TOOLS = Path(sys.executable).parent
+"""Where the tools of these tests are, whether PATH has them or not."""
+
 HOOKS = [folder / ".pre-commit-config.yaml" for folder in (ROOT, TEMPLATE)]
 
 # Who may run in our workflows, and in those of every generated project, at which commit. A new
@@ -87,7 +90,7 @@ def test_gitlab_would_accept_its_pipeline() -> None:
 
 def test_zizmor_finds_nothing_and_is_told_to_ignore_nothing() -> None:
     audited = (*WORKFLOWS, *DEPENDABOT, *HOOKS)
-    run("zizmor", "--offline", "--pedantic", "--no-config", "--strict-collection", *audited)
+    run(TOOLS / "zizmor", "--offline", "--pedantic", "--no-config", "--strict-collection", *audited)
     for path in audited:
         assert "zizmor: ignore" not in path.read_text(encoding="utf-8"), path
 
@@ -200,8 +203,8 @@ def test_hooks_fetch_nothing_but_what_the_project_installs(path: Path) -> None:
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile(render: Render) -> None:
-    hadolint = shutil.which("hadolint")
-    if hadolint is None:
+    hadolint = TOOLS / "hadolint"
+    if shutil.which(hadolint) is None:
         pytest.skip("hadolint has no wheel for this platform")
     run(hadolint, "--failure-threshold=style", render(project_name=HOSTILE) / "Dockerfile")
 
