@@ -199,7 +199,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, type[ModelError], str]] = {
     "a Git LFS pointer": (
         lambda model: artifact(model).write_bytes(LFS),
         load_errors.SizeMismatch,
-        "git lfs pull",
+        "; it is a Git LFS pointer. Run `git lfs pull`.",
     ),
     "a truncated file": (
         lambda model: os.truncate(artifact(model), 10_000),

@@ -73,9 +73,9 @@ def wrong_content(path: Path) -> str | None:
         data = file.read(64)
     if not data:
         return f"{path} is empty. Save the model again, or copy the whole file."
-    hint = content_hint(data).removeprefix("; it ")
-    if hint and not data.startswith(b"\x80"):
-        return f"{path} {hint}."
+    hint = content_hint(data)
+    if hint.remedy:
+        return f"{path} is {hint.found}. {hint.remedy}"
     if path.suffix.lower() == ".skops":
         return None
     found = next((text for start, text in _CONTENTS if data.startswith(start)), None)

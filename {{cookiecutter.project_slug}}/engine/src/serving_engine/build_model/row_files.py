@@ -98,7 +98,8 @@ def check_content(path: Path) -> None:
     except OSError:
         return  # whoever reads the rows reports it
     if _NO_ROWS.match(data):
-        raise UsageError(f"{path} holds no rows{content_hint(data)}.")
+        hint = content_hint(data)
+        raise UsageError(f"{path} holds no rows{hint.remark}. {hint.remedy}")
 
 
 def not_parquet(path: Path, error: Exception) -> str:

@@ -118,8 +118,9 @@ def read_manifest(directory: Path) -> Manifest:
         place = ".".join(map(str, first["loc"]))[:200] or "the document"
         raise ManifestInvalid(f"{path} is not a valid manifest: {place}: {first['msg']}") from None
     except (ValueError, TypeError, RecursionError) as error:
+        hint = content_hint(data)
         raise ManifestInvalid(
-            f"{path} is not a valid manifest{content_hint(data)}: {error}"
+            f"{path} is not a valid manifest{hint.remark} ({error})", hint.remedy
         ) from None
 
 

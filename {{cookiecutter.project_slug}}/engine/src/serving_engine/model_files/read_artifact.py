@@ -41,14 +41,16 @@ def read_artifact(path: Path, record: ArtifactRecord, max_bytes: int) -> bytes:
             f"out of memory: {path} should have {record.size} bytes",
             remedy="Give the process more memory.",
         ) from None
+    hint = content_hint(data)
     if len(data) != record.size:
         actual = "more" if len(data) > record.size else len(data) or "none"
         raise SizeMismatch(
-            f"size mismatch: {path} should have {record.size} bytes and has "
-            f"{actual}{content_hint(data)}"
+            f"size mismatch: {path} should have {record.size} bytes and has {actual}{hint.remark}",
+            hint.remedy,
         )
     if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), record.sha256):
         raise ChecksumMismatch(
-            f"checksum mismatch: the SHA-256 of {path} is not the manifest's{content_hint(data)}"
+            f"checksum mismatch: the SHA-256 of {path} is not the manifest's{hint.remark}",
+            hint.remedy,
         )
     return data

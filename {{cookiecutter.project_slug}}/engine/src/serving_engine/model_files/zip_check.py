@@ -8,6 +8,7 @@ import copy
 import io
 import zipfile
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from ..text import reason
 from .load_errors import ArtifactTooLarge, InvalidArchive, LoadError
@@ -17,11 +18,24 @@ MAX_MEMBERS = 100_000
 CHUNK = 64 * 1024
 ARCHIVE = b"PK\x03\x04"
 
+
+class Hint(NamedTuple):
+    """What a file is, in the middle of a sentence, and what to do; empty if it is not known."""
+
+    found: str = ""
+    remedy: str = ""
+
+    @property
+    def remark(self) -> str:
+        """What the file is, as the end of a sentence."""
+        return f"; it is {self.found}" if self.found else ""
+
+
 # The first bytes of files that are often found in place of a model.
 _NO_MODELS = (
-    (b"version https://git-lfs", "it is a Git LFS pointer: run `git lfs pull`"),
-    (b"<", "it is a web page or other markup: download the file itself"),
-    (b"\x80", "it is a pickle, which this service never reads"),
+    (b"version https://git-lfs", Hint("a Git LFS pointer", "Run `git lfs pull`.")),
+    (b"<", Hint("a web page or other markup", "Download the file itself.")),
+    (b"\x80", Hint("a pickle, which this service never reads")),
 )
 
 
@@ -37,15 +51,16 @@ def check_zip(data: bytes, max_bytes: int) -> None:
     except LoadError:
         raise
     except Exception as error:  # there is no list of what zipfile raises
+        hint = content_hint(data)
         raise InvalidArchive(
-            f"the artifact is not a valid skops file{content_hint(data)} ({reason(error)})"
+            f"the artifact is not a valid skops file{hint.remark} ({reason(error)})", hint.remedy
         ) from None
 
 
-def content_hint(data: bytes) -> str:
-    """A remark on bytes that are not a model, or an empty string."""
+def content_hint(data: bytes) -> Hint:
+    """What bytes are that are often found in place of a model."""
     beginning = data[:64].lstrip()
-    return next((f"; {remark}" for start, remark in _NO_MODELS if beginning.startswith(start)), "")
+    return next((hint for start, hint in _NO_MODELS if beginning.startswith(start)), Hint())
 
 
 def _check_archive(data: bytes, left: int, max_ratio: int) -> int:
