@@ -38,6 +38,7 @@ OPTIONAL = [
         [
             "__init__.py",
             "compression.py",
+            "content_types.py",
             "datatypes.py",
             "messages.py",
             "openapi.py",

@@ -179,6 +179,28 @@ GUARDS = [
         instead("MAX_PIPELINED", "return True"),
         "test_buffers",
     ),
+    guard("memory for JSON", "load_json", without("reserve"), "test_memory"),
+    guard("memory for rows", "RequestParser.check", without("_reserve"), "test_memory"),
+    guard("memory for predictions", "Model.predict", without("reserve"), "test_memory"),
+    guard(
+        "encoded texts are no input",
+        "decode_input",
+        swap('content_type == "base64"', "False"),
+        "test_open_inference",
+    ),
+    guard("memory for tensors", "write_response", without("reserve"), "test_open_inference"),
+    guard(
+        "a connection without memory",
+        "Reader._parse",
+        never("isinstance(cause, MemoryError)"),
+        "test_memory",
+    ),
+    guard(
+        "a model without memory",
+        "Model.outputs",
+        swap("(RequestError, MemoryError)", "RequestError"),
+        "test_memory",
+    ),
     guard(
         "what follows the requests that may wait is parsed later",
         "Reader._read_on",

@@ -17,6 +17,7 @@ FOUNDATION = {
     "distribution",
     "errors",
     "heap",
+    "memory",
     "private_apis",
     "service",
     "settings",

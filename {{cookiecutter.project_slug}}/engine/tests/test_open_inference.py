@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -30,6 +31,7 @@ from serving_engine.web.protocol import one_line_error
 
 from .example_service.app import create_app
 from .example_service.settings import Settings
+from .little_memory import LittleMemory
 from .models import with_predict
 from .service import samples
 
@@ -712,3 +714,118 @@ def test_nan_in_json_gets_400_that_says_what_a_missing_value_is(
     response = client.post(f"{path}/infer", content=b'{"inputs": [{"data": [NaN]}]}')
     assert response.status_code == 400
     assert "JSON has no NaN or Infinity; null stands for a missing value." in response.text
+
+
+ALLEYS = Signature(
+    layout="frame",
+    inputs=[Column(name="area"), Column(name="alley", dtype="string", nullable=True)],
+    task="clustering",
+)
+
+
+def alley(data: list[Any], content_type: str | None) -> dict[str, Any]:
+    """A request for one area and texts with a content type."""
+    text = tensor(data, [1], "BYTES", "alley") | {"parameters": {"content_type": content_type}}
+    return {"inputs": [tensor([1.5], [1], name="area"), text]}
+
+
+def read_alley(body: dict[str, Any], raw: bytes = b"") -> Any:
+    """The text that becomes the input of the model."""
+    header = json.dumps(body).encode()
+    tensors = Tensors(ALLEYS, 4)
+    request = parse_request(header + raw, len(header), tensors)
+    return tensors.rows(request.tensors).values[0][1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "content_type", "text"),
+    [
+        ("UGF2ZQ==", "base64", "Pave"),
+        ("w6k=", "base64", "é"),
+        (None, "base64", None),
+        ("UGF2ZQ==", "str", "UGF2ZQ=="),
+        ("UGF2ZQ==", "np", "UGF2ZQ=="),
+        ("UGF2ZQ==", None, "UGF2ZQ=="),
+    ],
+)
+def test_a_text_is_decoded_as_its_content_type_says(
+    sent: str | None, content_type: str | None, text: str | None
+) -> None:
+    assert read_alley(alley([sent], content_type)) == text
+
+
+def test_raw_base64_is_decoded_too() -> None:
+    encoded = to_bytes("BYTES", ["UGF2ZQ=="])
+    body = alley([], "base64")
+    del body["inputs"][1]["data"]
+    body["inputs"][1]["parameters"]["binary_data_size"] = len(encoded)
+    assert read_alley(body, encoded) == "Pave"
+
+
+@pytest.mark.parametrize("data", ["Pave!", "UGF2ZQ", "UGF2 ZQ==", "/w==", "é"])
+def test_what_is_not_base64_of_a_text_is_rejected(data: str) -> None:
+    with pytest.raises(InvalidInput, match="base64") as caught:
+        read_alley(alley([data], "base64"))
+    assert data not in caught.value.detail.replace("base64", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda body: body["inputs"][-1].update(parameters={"content_type": "hex"}), "hex"),
+        (lambda body: body["inputs"][-1].update(parameters={"content_type": "pd"}), "pd"),
+        (lambda body: body["inputs"][0].update(parameters={"content_type": "str"}), "BYTES"),
+        (lambda body: body["inputs"][0].update(parameters={"content_type": "base64"}), "BYTES"),
+        (lambda body: body.update(parameters={"content_type": "base64"}), "base64"),
+        (lambda body: body.update(parameters={"content_type": "datetime"}), "datetime"),
+        (
+            lambda body: body.update(
+                outputs=[{"name": "cluster", "parameters": {"content_type": "base64"}}]
+            ),
+            "base64",
+        ),
+        (lambda body: body["inputs"][0].update(parameters={"content_type": 1}), "form"),
+    ],
+)
+def test_an_unsupported_content_type_is_rejected_by_its_name(change: Any, message: str) -> None:
+    body = alley(["x"], None)
+    change(body)
+    with pytest.raises(InvalidInput, match=message):
+        read_alley(body)
+
+
+@pytest.mark.parametrize("content_type", ["np", "pd", "str"])
+def test_content_types_that_agree_with_the_datatype_change_nothing(
+    client: TestClient, path: str, inference: dict[str, Any], content_type: str
+) -> None:
+    expected = client.post(f"{path}/infer", json=inference).json()
+    names = [output["name"] for output in expected["outputs"]]
+    np_type = {"parameters": {"content_type": "np"}}
+    inference["inputs"] = [{**tensor, **np_type} for tensor in inference["inputs"]]
+    inference["outputs"] = [{"name": name, **np_type} for name in names]
+    inference["parameters"] = {"content_type": content_type}
+    assert client.post(f"{path}/infer", json=inference).json() == expected
+
+
+def test_memory_is_reserved_for_the_json_of_the_outputs(
+    client: TestClient, path: str, inference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved: list[int] = []
+    monkeypatch.setattr("serving_engine.protocols.open_inference.messages.reserve", reserved.append)
+    response = client.post(f"{path}/infer", json=inference)
+    written = sum(len(json.dumps(output["data"])) for output in response.json()["outputs"])
+    assert reserved[0] >= 4 * written
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is set with prlimit")
+def test_tensors_that_cannot_be_allocated_get_503(model_dir: Path) -> None:
+    rows = 320_000
+    spec = {"name": "input", "datatype": "FP64"}
+    flat = {**spec, "shape": [rows // 8, 4], "data": [1.5] * 4 * (rows // 8)}
+    binary = {**spec, "shape": [rows, 4], "parameters": {"binary_data_size": rows * 32}}
+    header = json.dumps({"inputs": [binary]}).encode()
+    infer = "/v2/models/test/infer"
+    with LittleMemory(model_dir, max_rows=rows) as service:
+        service.check(infer, header + bytes(rows * 32), {LENGTH: str(len(header))})
+    with LittleMemory(model_dir, max_rows=rows) as service:
+        service.check(infer, json.dumps({"inputs": [flat]}).encode(), {})

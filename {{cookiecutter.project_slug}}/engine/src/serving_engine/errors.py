@@ -249,6 +249,20 @@ class BuffersFull(RequestError):
         return cls("Too many requests are being received.", headers=headers)
 
 
+class OutOfMemory(RequestError):
+    """The request needs more memory than the process may allocate."""
+
+    status = 503
+    kind = "out-of-memory"
+    title = "Not enough memory"
+
+    @classmethod
+    def retry(cls) -> Self:
+        """The error, with the time after which a client may try again."""
+        headers = {"Retry-After": str(random.randint(1, 3))}  # noqa: S311 - as for BuffersFull
+        return cls("There is not enough memory for this request now: send fewer rows.", (), headers)
+
+
 class Unavailable(RequestError):
     """The service is starting or draining."""
 

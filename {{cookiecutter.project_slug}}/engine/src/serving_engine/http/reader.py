@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..asgi import Header
-from ..errors import HeadersTooLarge, MalformedRequest, RequestError
+from ..errors import HeadersTooLarge, MalformedRequest, OutOfMemory, RequestError
 from ..telemetry.metrics import Metrics
 from . import request_head
 from .cycle import RequestResponseCycle
@@ -88,11 +88,14 @@ class Reader(HttpToolsProtocol):
         if receiving is None or not receiving.complete:  # else the data is discarded
             self._held += size
             metrics.buffered_bytes += size
-        if size > PIECE or self._unparsed:
-            self._unparsed += data
-            self._parse_in_pieces()
-        else:
-            self._parse(data)
+        try:
+            if size > PIECE or self._unparsed:
+                self._unparsed += data
+                self._parse_in_pieces()
+            else:
+                self._parse(data)
+        except MemoryError:
+            self._reject(OutOfMemory.retry())
         if self._phase is not IDLE and metrics.buffered_bytes > self.limits.buffered_bytes:
             self._make_room()
 
@@ -162,6 +165,8 @@ class Reader(HttpToolsProtocol):
             self._ignore_upgrade(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserError as error:
             cause = error.__context__  # raised by a method of the connection
+            if isinstance(cause, MemoryError):
+                cause = OutOfMemory.retry()
             malformed = MalformedRequest("The request is not HTTP/1.1.")
             self._reject(cause if isinstance(cause, RequestError) else malformed)
         if self._phase is HEAD and self._all_head:

@@ -8,6 +8,7 @@ from itertools import cycle, islice
 from typing import Any, TypeVar
 
 from ..errors import PredictionFailed, RequestError
+from ..memory import reserve
 from ..runtimes.base import LoadedModel
 from ..schema.predictions import Outputs, PredictionFormatter, Predictions
 from ..schema.request_parser import RequestParser, Rows
@@ -75,19 +76,24 @@ class Model:
         )
 
     async def predict(self, rows: Rows) -> Predictions:
-        """Predict the rows of one request. Raises the errors of `outputs`."""
-        return Predictions(self._format(await self.outputs(rows)), self._identity)
+        """Predict the rows of one request. Raises the errors of `outputs`.
+
+        There is enough memory to write the predictions as JSON.
+        """
+        predictions = self._format(await self.outputs(rows))
+        reserve(len(predictions) * self._format.bytes_per_row)
+        return Predictions(predictions, self._identity)
 
     async def outputs(self, rows: Rows) -> Outputs:
         """Predict the rows of one request; return arrays, for protocols that send arrays.
 
         Raises QueueFull; DeadlineExceeded; NonFiniteOutput; PredictionFailed, whose cause is the
-        model's exception.
+        model's exception; MemoryError.
         """
         timeout = min(rows.timeout or self._timeout, self._timeout)
         try:
             return await self._batcher.predict(rows, timeout)
-        except RequestError:
+        except (RequestError, MemoryError):
             raise
         except Exception as error:
             raise PredictionFailed("The model failed on this input.") from error

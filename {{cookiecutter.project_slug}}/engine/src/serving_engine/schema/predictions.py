@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 from ..text import shown
 from .signature import Signature, class_names
 
+MAX_NUMBER = 32
+"""Most bytes of a number in JSON, its separator included."""
+MAX_ESCAPE = 6
+"""Most bytes of a character of a string in JSON."""
+JSON_COPIES = 4
+"""Times that a response is in memory while it is written: the buffer of orjson doubles, and the
+connection puts the head before the body."""
+
 Prediction = dict[str, Any] | float | list[float]
 
 
@@ -94,6 +102,12 @@ class PredictionFormatter:
             "outlier-detection": _outlier,
         }
         self._format = formats[signature.task]
+        names = [*class_names(signature.classes), *(signature.outputs or ())]
+        for labels in signature.output_classes or ():
+            names += class_names(labels)
+        values = 2 * sum(MAX_NUMBER + MAX_ESCAPE * len(name) for name in names)
+        self.bytes_per_row = JSON_COPIES * (4 * MAX_NUMBER + values)
+        """Memory that is needed to write one prediction as JSON."""
 
     def __call__(self, outputs: Outputs) -> list[Prediction]:
         """One prediction, ready for JSON, for each row of `outputs`."""

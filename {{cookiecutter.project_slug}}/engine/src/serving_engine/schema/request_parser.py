@@ -25,12 +25,17 @@ from pydantic_core import (
 )
 
 from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
+from ..memory import load_json, reserve
 from .error_messages import MAX_ERRORS, body_hint, field_errors, unknown_members
 from .signature import YEARS, CellRows, Column, Signature, datetime_pattern
 
 _SLACK = 4
 """How many times more arrays and objects than the row limit needs are still decoded, so that the
 error message is exact."""
+
+_ROW_BYTES = 256
+_CELL_BYTES = 160
+"""Memory of a validated row, and of each of its cells: a number, and its place in a dict."""
 
 Values = CellRows | NDArray[np.float64]
 
@@ -97,9 +102,10 @@ class RequestParser:
     def check(self, document: Any, timeout: float | None = None) -> Rows:
         """Validate a decoded body: `{"instances": [...]}`.
 
-        Raises InvalidInput with the errors of the first invalid row.
+        Raises InvalidInput with the errors of the first invalid row, or MemoryError.
         """
         in_order = _first_row_is_array(document)
+        self._reserve(document)
         try:
             parsed = (self._in_order if in_order else self._by_name).validate_python(document)
         except ValidationError as error:
@@ -116,6 +122,13 @@ class RequestParser:
             if len(row) != len(self._columns) and not self._names.issuperset(row):
                 raise _invalid_row(number, self._unknown_columns(number, row))
         return Rows([list(row.values()) for row in rows], timeout)
+
+    def _reserve(self, document: Any) -> None:
+        """Raise MemoryError if there is not enough memory for the validated rows of a document."""
+        instances = document.get("instances") if isinstance(document, dict) else None
+        if isinstance(instances, list):
+            rows = min(len(instances), self._max_rows)
+            reserve(rows * (_ROW_BYTES + _CELL_BYTES * len(self._columns)))
 
     def exceeds_containers(self, body: bytes, limit: int) -> bool:
         """Whether a body has more arrays and objects than `limit`. It is not decoded."""
@@ -238,7 +251,7 @@ def _body_validator(row: core_schema.CoreSchema, max_rows: int) -> SchemaValidat
 
 def _decode_json(body: bytes, nan: bool) -> Any:
     try:
-        return orjson.loads(body)
+        return load_json(body)
     except orjson.JSONDecodeError as error:
         if "infinity" not in error.msg and not nan:
             raise InvalidJSON.because(error) from None

@@ -6,6 +6,7 @@ version. A failure of the service is a 500 with an id; the log has the reason un
 
 import logging
 from http import HTTPStatus
+from traceback import clear_frames
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi import CLIENT_CLOSED_REQUEST, RawResponse
-from ..errors import FieldError, InvalidInput, InvalidJSON, RequestError
+from ..errors import FieldError, InvalidInput, InvalidJSON, OutOfMemory, RequestError
 from ..schema.error_messages import MAX_ERRORS, pointer
 
 MAX_BYTES = 8192
@@ -36,6 +37,7 @@ def install_problem_details(app: FastAPI) -> None:
 
     app.state.format_error = format_error  # for the connection, which rejects invalid requests
     app.add_exception_handler(RequestError, _handle_request_error)
+    app.add_exception_handler(MemoryError, _handle_memory_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
@@ -91,6 +93,14 @@ def internal_error_response(request_id: str) -> ASGIApp:
 async def _handle_request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 - registered for this type only
     return _respond(request, error, error.__cause__)
+
+
+async def _handle_memory_error(request: Request, error: Exception) -> Response:
+    """Reject a request that the process has no memory for; the next one may be smaller."""
+    clear_frames(error.__traceback__)  # they hold what the request has allocated
+    request.app.state.metrics.refused(OutOfMemory.kind)
+    logger.warning("out of memory", extra={"request_id": request.state.request_id})
+    return _respond(request, OutOfMemory.retry())
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

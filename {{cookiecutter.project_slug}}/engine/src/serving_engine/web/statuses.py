@@ -11,7 +11,7 @@ MEANINGS = {
     415: "Unsupported media type or content encoding",
     422: "Input does not match the model's signature",
     500: "Internal error; its id is that of the log line",
-    503: "Queue or buffers full, starting or draining; see Retry-After",
+    503: "Queue, buffers or memory full, starting or draining; see Retry-After",
     504: "Deadline passed",
 }
 

@@ -11,7 +11,10 @@ import orjson
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from ...errors import InvalidInput, InvalidJSON
+from ...memory import load_json, reserve
 from ...schema.error_messages import field_errors
+from ...schema.predictions import JSON_COPIES, MAX_ESCAPE, MAX_NUMBER
+from .content_types import check_output, check_request, decode_input
 from .datatypes import DATATYPES, Values, from_bytes, from_json, to_bytes
 from .tensors import Tensor, Tensors
 
@@ -50,6 +53,7 @@ def parse_request(body: bytes, header_length: int | None, tensors: Tensors) -> I
         raise InvalidInput("Inference-Header-Content-Length is more than the body's length.")
     document = _decode(body if length == len(body) else body[:length], tensors)
     raw = _Raw(memoryview(body)[length:], header_length is not None)
+    check_request(document)
     inputs = [_tensor(fields, raw) for fields in document["inputs"]]
     raw.end()
     outputs = _requested_outputs(document, tensors)
@@ -83,8 +87,16 @@ def write_response(
     document: dict[str, Any] = {"model_name": name, "model_version": version}
     if request.id is not None:
         document["id"] = request.id
+    reserve(JSON_COPIES * sum(map(_json_bytes, outputs)))
     header = orjson.dumps({**document, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([header, *raw]), len(header)) if raw else (header, None)
+
+
+def _json_bytes(output: dict[str, Any]) -> int:
+    """Return the most bytes that the values of an output can have in JSON."""
+    values = output.get("data", ())
+    characters = sum(map(len, values)) if isinstance(values, list) else 0
+    return MAX_NUMBER * len(values) + MAX_ESCAPE * characters
 
 
 class _Raw:
@@ -139,6 +151,7 @@ def _tensor(fields: dict[str, Any], raw: _Raw) -> Tensor:
             values = from_json(datatype, shape, fields["data"])
         else:
             values = from_bytes(datatype, shape, raw.take(size))
+        values = decode_input(fields, values)
     except InvalidInput as error:
         raise InvalidInput(f"The tensor {name[:200]}: {error.detail}") from None
     return Tensor(name, datatype, shape, values)
@@ -157,6 +170,7 @@ def _requested_outputs(document: dict[str, Any], tensors: Tensors) -> list[tuple
         unsupported = [name for name in _UNSUPPORTED if parameters.get(name)]
         if unsupported:
             raise InvalidInput(f"The output parameter {unsupported[0]} is not supported.")
+        check_output(output)
         output_binary = parameters.get("binary_data")
         requested.append((output["name"], binary if output_binary is None else output_binary))
     return requested
@@ -171,7 +185,7 @@ def _decode(header: bytes, tensors: Tensors) -> dict[str, Any]:
     if tensors.exceeds_containers(header):
         raise InvalidInput(f"The request has more than {tensors.max_rows} rows.")
     try:
-        document = orjson.loads(header)
+        document = load_json(header)
     except orjson.JSONDecodeError as error:
         raise InvalidJSON.because(error) from None
     try:
@@ -197,7 +211,7 @@ def _object(required: dict[str, Any], optional: dict[str, Any]) -> core_schema.C
 _STRING = core_schema.str_schema(strict=True)
 _BOOL = core_schema.bool_schema(strict=True)
 _COUNT = core_schema.int_schema(strict=True, ge=0, le=2**63 - 1)
-_PARAMETERS = _object({}, {"binary_data_output": _BOOL, "timeout": _COUNT})
+_PARAMETERS = _object({}, {"binary_data_output": _BOOL, "content_type": _STRING, "timeout": _COUNT})
 _INPUT = _object(
     {
         "name": _STRING,
@@ -206,9 +220,11 @@ _INPUT = _object(
             _COUNT, min_length=1, max_length=MAX_DIMENSIONS, strict=True
         ),
     },
-    {"parameters": _object({}, {"binary_data_size": _COUNT})},
+    {"parameters": _object({}, {"binary_data_size": _COUNT, "content_type": _STRING})},
 )
-_OUTPUT = _object({"name": _STRING}, {"parameters": _object({}, {"binary_data": _BOOL})})
+_OUTPUT = _object(
+    {"name": _STRING}, {"parameters": _object({}, {"binary_data": _BOOL, "content_type": _STRING})}
+)
 _REQUEST = SchemaValidator(
     _object(
         {

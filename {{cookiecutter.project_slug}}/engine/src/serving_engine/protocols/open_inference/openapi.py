@@ -5,6 +5,7 @@ from typing import Any
 from ...inference.model import Model
 from ...schema.json_schema import Schema
 from ...web.statuses import PROBING, READING_ROWS
+from .content_types import OF_INPUT, OF_OUTPUT, OF_REQUEST
 from .datatypes import DATATYPES
 from .tensors import Tensors, TensorSpec
 
@@ -54,16 +55,21 @@ def _request(tensors: Tensors) -> Schema:
         "name": _NAME,
         "shape": _SHAPE,
         "datatype": {"enum": sorted(DATATYPES)},
-        "parameters": _nullable(_object({"binary_data_size": _nullable(_COUNT)})),
+        "parameters": _nullable(
+            _object({"binary_data_size": _nullable(_COUNT), "content_type": _one_of(OF_INPUT)})
+        ),
         "data": _VALUES,
     }
     output = {
         "name": {"enum": [tensor.name for tensor in tensors.outputs]},
-        "parameters": _nullable(_object({"binary_data": _nullable(_BOOLEAN)})),
+        "parameters": _nullable(
+            _object({"binary_data": _nullable(_BOOLEAN), "content_type": _one_of(OF_OUTPUT)})
+        ),
     }
     parameters = {
         "timeout": _nullable(_COUNT) | {"description": "In microseconds."},
         "binary_data_output": _nullable(_BOOLEAN),
+        "content_type": _one_of(OF_REQUEST),
     }
     expected = ", ".join(map(_text, tensors.inputs))
     return _object(
@@ -121,6 +127,10 @@ def _example(tensors: Tensors, row: list[Any]) -> Schema:
 
 def _text(spec: TensorSpec) -> str:
     return f"{spec.name} ({spec.datatype}, {list(spec.shape)})"
+
+
+def _one_of(values: tuple[str, ...]) -> Schema:
+    return {"enum": [*values, None]}
 
 
 def _nullable(schema: Schema) -> Schema:
