@@ -1,8 +1,10 @@
 """Metrics of a service of one process, parsed by Prometheus's own parser."""
 
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from serving_engine.model_files.manifest import Manifest
 
+from .example_service.app import router
 from .models import example_row
 from .service import samples
 
@@ -35,6 +37,24 @@ def test_unknown_paths_do_not_make_the_metrics_grow(client: TestClient) -> None:
     metrics = scrape(client)
     assert len(metrics) <= before + 20  # those of /metrics itself
     assert metrics["serving_requests_total", "native", "unmatched", "4xx"] == 50
+
+
+def test_a_route_is_counted_with_the_prefixes_of_its_routers(
+    app: FastAPI, manifest: Manifest
+) -> None:
+    inner = APIRouter(prefix="/inner")
+    inner.include_router(router)
+    app.include_router(inner, prefix="/v1")
+    app.include_router(router, prefix="/v2")
+    body = {"instances": [example_row(manifest)]}
+    with TestClient(app) as client:
+        for path in ("/v1/inner/predict", "/v2/predict", "/predict"):
+            assert client.post(path, json=body).status_code == 200
+        client.get("/v2/predict")
+        metrics = scrape(client)
+    for route in ("/v1/inner/predict", "/v2/predict", "/predict"):
+        assert metrics["serving_requests_total", "native", route, "2xx"] == 1
+    assert metrics["serving_requests_total", "native", "/v2/predict", "4xx"] == 1
 
 
 def test_every_page_of_the_documentation_has_its_own_label(client: TestClient) -> None:

@@ -31,6 +31,7 @@ PUBLIC = {
     "fastapi": {
         "APIRoute",
         "APIRouter",
+        "CORSMiddleware",
         "Depends",
         "FastAPI",
         "Request",

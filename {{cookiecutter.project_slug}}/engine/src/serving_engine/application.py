@@ -1,7 +1,11 @@
 """Installs the engine on a FastAPI application; a service's `create_app` calls it."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from .inference.model import Model, warm_model
 from .inference.readiness import Readiness
@@ -17,12 +21,15 @@ from .web.page import PageRoute
 from .web.problem_details import install_problem_details, internal_error_response
 from .web.request_middleware import RequestMiddleware
 
+EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Inference-Header-Content-Length")
+"""Headers of a response that a script of another origin may read."""
+
 
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install everything on an application but the lifespan and the service's own routes.
 
     It sets `app.state.settings`, `.metrics`, `.readiness` and `.protocols`. It adds the middleware
-    for request ids, logs, metrics and API keys; the routes `/livez`, `/readyz`, `/metrics`,
+    for request ids, logs, metrics, API keys and CORS; the routes `/livez`, `/readyz`, `/metrics`,
     `/model` and those of every protocol; the page at `/`; errors as problem details (RFC 9457);
     and the model's types in the OpenAPI document.
     Raises UsageError if an environment variable of a protocol is invalid.
@@ -31,16 +38,20 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.metrics = Metrics()
     app.state.readiness = Readiness()
     app.state.protocols = find_protocols()
+    app.root_path = settings.root_path or app.root_path
     page = PageRoute() if settings.docs and settings.page else None
     if page is not None:
         app.router.routes.append(page)
     if settings.api_keys:
         app.add_middleware(RequireAPIKey, keys=settings.api_keys, probes=probes(app), page=page)
+    app.add_middleware(_allow_origins, origins=settings.cors_origins)
     app.add_middleware(
         RequestMiddleware,
         metrics=app.state.metrics,
         access_log=settings.access_log,
-        error_response=internal_error_response,
+        error_response=lambda request_id: _allow_origins(
+            internal_error_response(request_id), settings.cors_origins
+        ),
         pages=frozenset(page.path for page in app.routes if isinstance(page, Route)),
     )
     for protocol in app.state.protocols:
@@ -49,6 +60,19 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.include_router(health.router)
     install_problem_details(app)
     install_openapi(app)
+
+
+def _allow_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of these origins call an application from a browser. origins: of the setting."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
 
 
 def include_fast_router(app: FastAPI, router: APIRouter) -> None:

@@ -137,6 +137,13 @@ PRIVATE_APIS = (
     PrivateAPI(
         "fastapi",
         "fastapi.routing",
+        ("_FASTAPI_EFFECTIVE_ROUTE_CONTEXT_KEY", "_FASTAPI_SCOPE_KEY"),
+        ("web/request_middleware.py",),
+        "The path of a route includes the prefixes of the routers that include it.",
+    ),
+    PrivateAPI(
+        "fastapi",
+        "fastapi.routing",
         ("iter_route_contexts",),
         ("web/openapi.py",),
         "All routes, including those of included routers.",

@@ -36,6 +36,10 @@ _FALLBACKS = (("AIP_HTTP_PORT", "port"), ("PORT", "port"), ("WEB_CONCURRENCY", "
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _MIN_KEY_LENGTH = 16
 
+# As browsers send it (RFC 6454, section 6.2).
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
 _MESSAGES = {
     "bool_parsing": "it must be true or false",
     "finite_number": "it must be a finite number",
@@ -71,6 +75,30 @@ def _check_key(key: SecretStr) -> SecretStr:
             "`openssl rand -hex 32` makes one",
         )
     return key
+
+
+def _split_origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [origin.strip() for origin in value.split(",") if origin.strip()]
+
+
+def _check_origin(origin: str) -> str:
+    if not _ORIGIN.fullmatch(origin):
+        raise PydanticCustomError(
+            "origin",
+            "an origin is a scheme, a host and maybe a port, as https://app.example.org, in lower "
+            "case and without a path; * allows every origin",
+        )
+    return origin
+
+
+def _check_root_path(path: str) -> str:
+    if not _ROOT_PATH.fullmatch(path):
+        raise PydanticCustomError(
+            "root_path", "it must begin with a slash and not end with one, as /models/iris"
+        )
+    return path
 
 
 def _lower(value: object) -> object:
@@ -209,6 +237,19 @@ class ServingSettings(BaseSettings):
     """API keys, separated by commas. If set, every route but /livez and /readyz needs one of them,
     as `Authorization: Bearer KEY` or `X-API-Key: KEY`; set both the old and the new key while you
     rotate. Without keys the service authenticates no client: a proxy in front of it must."""
+
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_origin)], ...],
+        NoDecode,
+        BeforeValidator(_split_origins),
+    ] = ()
+    """Origins whose pages may call the service from a browser (CORS), separated by commas, as
+    https://app.example.org; * allows every origin. Without one, browsers let no other site read
+    a response. The service allows no cookies."""
+
+    root_path: Annotated[str, AfterValidator(_check_root_path)] = ""
+    """Prefix of the URL below which a proxy serves this service, as /models/iris. The proxy may
+    remove it or pass it on. The links of /docs and the servers in /openapi.json have it."""
 
     docs: bool = True
     """Whether /docs, /redoc and /openapi.json are served."""

@@ -32,7 +32,8 @@ def install_problem_details(app: FastAPI) -> None:
     """Make every error of `app` a problem document, or what the protocol of its path defines."""
 
     def format_error(error: RequestError, path: str) -> RawResponse:
-        response = error_response({"app": app, "path": path}, error)
+        scope = {"app": app, "path": path, "root_path": app.root_path}
+        response = error_response(scope, error)
         return response.status_code, response.raw_headers, bytes(response.body)
 
     app.state.format_error = format_error  # for the connection, which rejects invalid requests
@@ -77,7 +78,8 @@ def short_text(text: str) -> str:
 def path_in_app(scope: Scope) -> str:
     """Return the path within this application, wherever it is mounted."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def internal_error_response(request_id: str) -> ASGIApp:

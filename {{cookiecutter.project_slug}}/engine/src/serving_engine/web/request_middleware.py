@@ -9,6 +9,8 @@ from collections.abc import Callable
 from itertools import count
 from urllib.parse import quote
 
+from fastapi.routing import _FASTAPI_EFFECTIVE_ROUTE_CONTEXT_KEY, _FASTAPI_SCOPE_KEY
+
 from ..asgi import (
     CLIENT_CLOSED_REQUEST,
     CLIENT_DISCONNECTED,
@@ -20,6 +22,7 @@ from ..asgi import (
     Send,
 )
 from ..telemetry.metrics import Metrics
+from .problem_details import path_in_app
 
 ErrorResponse = Callable[[str], App]
 """Makes the response to an unhandled exception; the argument is the request's id."""
@@ -91,13 +94,19 @@ class RequestMiddleware:
             await self._error_response(request_id)(scope, receive, observed_send)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", None) or self._unnamed(scope["path"])
+            route = _route_template(scope) or self._unnamed(path_in_app(scope))
             self._metrics.request_done(route, status or CLIENT_CLOSED_REQUEST, seconds)
             if self._access_log:
                 _write_line(method, scope, status or CLIENT_CLOSED_REQUEST, seconds, request_id)
 
     def _unnamed(self, path: str) -> str:
         return path if path in self._pages else "unmatched"
+
+
+def _route_template(scope: Scope) -> str | None:
+    """Return the path of the route, with the prefixes of the routers that include it."""
+    included = scope.get(_FASTAPI_SCOPE_KEY, {}).get(_FASTAPI_EFFECTIVE_ROUTE_CONTEXT_KEY)
+    return getattr(included or scope.get("route"), "path", None)
 
 
 def _write_line(method: str, scope: Scope, status: int, seconds: float, request_id: str) -> None:
