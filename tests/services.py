@@ -46,8 +46,7 @@ def package(environment: Path, out: Path, kind: str) -> Path:
     processes.run([environment / "python", "-c", FIT, kind, out], check=True)
     processes.run(
         [environment / "iris-service", "model", "package", out / "model.joblib"]
-        + ["--examples", out / "rows.csv", "--version", version, "--model-dir", out / "model"]
-        + ["--trust", "sklearn.tree._tree.Tree"] * (kind == "forest"),
+        + ["--examples", out / "rows.csv", "--version", version, "--model-dir", out / "model"],
         check=True,
         stdout=subprocess.DEVNULL,
         env=clean_environment(),

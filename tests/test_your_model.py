@@ -158,7 +158,7 @@ def test_the_projects_tests_are_about_its_model_whatever_that_is(
     passed(run_in(copy, "python", "three.py"))
     for layout in ("array", "frame", "text"):
         package = ["model", "package", f"{layout}.joblib", "--examples", f"{layout}.csv"]
-        passed(run_in(copy, "python", "-m", "iris_service", *package, "--trust", "numpy.dtype"))
+        passed(run_in(copy, "python", "-m", "iris_service", *package))
         manifest = json.loads((copy / "model" / "manifest.json").read_bytes())
         assert manifest["signature"]["layout"] == layout
         passed(run_in(copy, "pytest", "-q"))

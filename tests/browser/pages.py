@@ -70,7 +70,7 @@ def models(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         processes.run(
             [environment / "iris-service", "model", "package", folder / name / "model.joblib"]
             + ["--examples", folder / name / "rows.json", "--model-dir", folder / name / "model"]
-            + ["--name", name, "--trust", "sklearn.tree._tree.Tree"],
+            + ["--name", name],
             check=True,
             env=clean_environment(),
         )

@@ -14,12 +14,13 @@ import joblib
 import numpy as np
 import pytest
 from serving_engine.build_model.build import package
-from serving_engine.build_model.read_estimator import Trust
+from serving_engine.build_model.read_estimator import Trust, to_skops
 from serving_engine.errors import UsageError
 from serving_engine.runtimes.load import load_directory
+from serving_engine.runtimes.scikit_learn.loading import parse
 from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.signature import Signature
-from sklearn.base import is_regressor
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.cluster import Birch, FeatureAgglomeration
 from sklearn.compose import (
     ColumnTransformer,
@@ -55,7 +56,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV, KFold, TunedThresholdClassifierCV
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
     KBinsDiscretizer,
@@ -397,6 +398,24 @@ def assert_same(signature: Signature, outputs: Outputs, expected: Any) -> None:
             assert np.array_equal(outputs.values, expected == -1)
         case _:
             assert np.array_equal(outputs.values, expected)
+
+
+def test_the_samplers_of_imbalanced_learn_are_left_out() -> None:
+    class Sampler(BaseEstimator):  # type: ignore[misc]
+        def fit_resample(self, *_: Any) -> Any:
+            raise AssertionError("only fitting resamples")
+
+    pipeline = type("Pipeline", (Pipeline,), {"__module__": "imblearn.pipeline"})
+    scaled = StandardScaler().fit(X)
+    model = LogisticRegression().fit(scaled.transform(X), Y)
+    estimator = pipeline([("scale", scaled), ("sample", Sampler()), ("model", model)])
+    data, types = to_skops(estimator, Trust())
+    written = parse(data, types, None)
+    assert type(written) is Pipeline
+    assert list(written.named_steps) == ["scale", "model"]
+    assert np.array_equal(written.predict(X), model.predict(scaled.transform(X)))
+    assert type(estimator) is pipeline
+    assert len(estimator.steps) == 3
 
 
 def test_nearly_all_can_be_packaged() -> None:

@@ -25,6 +25,7 @@ from serving_engine.build_model.rejected_models import cannot_predict
 from serving_engine.errors import UsageError
 from serving_engine.model_files.load_errors import GoldenExampleMismatch
 from serving_engine.model_files.manifest import Manifest
+from serving_engine.runtimes.scikit_learn import versions
 from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.signature import Column, Signature
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -376,10 +377,19 @@ def test_a_type_that_is_never_trusted_is_an_error_before_any_file_is_read(
 
 
 @pytest.mark.parametrize("kind", ["joblib", "skops"])
+@pytest.mark.parametrize("bound", ["", ">=1.4", "<1.1"])
 @pytest.mark.parametrize("shift", [0, 1, -1])
-def test_an_estimator_of_another_minor_release_is_an_error(
-    kind: str, shift: int, tmp_path: Path, examples: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_estimator_of_another_minor_release_is_an_error(  # noqa: PLR0917
+    kind: str,
+    shift: int,
+    bound: str,
+    tmp_path: Path,
+    examples: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """bound: of the engine's distribution on scikit-learn, if it is installed."""
+    required = [f"scikit-learn{bound}"] if bound else []
+    monkeypatch.setattr(versions, "requires", lambda _: required)
     estimator = classifier()
     file = tmp_path / f"model.{kind}"
     major, minor, *_ = sklearn.__version__.split(".")
@@ -393,7 +403,9 @@ def test_an_estimator_of_another_minor_release_is_an_error(
         text = package_error(file, examples)
         assert other in text
         assert sklearn.__version__ in text
-        assert f"uv add 'scikit-learn~={major}.{int(minor) + shift}.0'" in text
+        command = f"uv add 'scikit-learn~={major}.{int(minor) + shift}.0'"
+        assert (command in text) == (bound != "<1.1")
+        assert ("Fit the model again with the installed release" in text) == (bound == "<1.1")
 
 
 # --- the manifest ---

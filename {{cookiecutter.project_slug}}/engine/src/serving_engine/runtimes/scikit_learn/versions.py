@@ -1,8 +1,16 @@
 """Compares the installed libraries with those of a model's manifest, without importing them."""
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    packages_distributions,
+    requires,
+    version,
+)
 
+from packaging.requirements import Requirement
+
+from ...distribution import ENGINE
 from ...model_files.load_errors import LibraryMissing, VersionMismatch
 
 ALWAYS = ("python", "scikit-learn", "numpy", "skops")
@@ -24,12 +32,29 @@ def check_release(built: str | None) -> str | None:
         raise VersionMismatch(
             f"version mismatch: the model was fitted with scikit-learn {built}, "
             f"and {installed} is installed",
-            remedy=f"Install that minor release (uv add 'scikit-learn~={minor}.0'), "
-            "or fit and package the model again.",
+            remedy=_remedy(built, minor),
         )
     if built != installed:
         return f"the model was fitted with scikit-learn {built}; {installed} is installed"
     return None
+
+
+def _remedy(built: str, minor: str) -> str:
+    """What to do about a model of another minor release: the engine may not support it."""
+    try:
+        requirements = [Requirement(line) for line in requires(ENGINE) or ()]
+    except PackageNotFoundError:
+        requirements = []
+    bounds = [each.specifier for each in requirements if each.name == "scikit-learn"]
+    if all(built in bound for bound in bounds):
+        return (
+            f"Install that minor release (uv add 'scikit-learn~={minor}.0'), or fit and package "
+            "the model again."
+        )
+    return (
+        f"Fit the model again with the installed release, and package it: this service runs "
+        f"scikit-learn {bounds[0]}."
+    )
 
 
 def check_libraries(built_with: Mapping[str, str]) -> None:
