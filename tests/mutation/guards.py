@@ -48,7 +48,27 @@ GUARDS = [
     guard("expanded size", "_check_archive", never("left < 0"), "test_load"),
     guard("compression ratio", "_check_archive", never("compress_size"), "test_load"),
     guard("member names", "_check_name", ignoring('".."'), "test_load"),
-    guard("reviewed types", "check_trusted", never("REVIEWED"), "test_load"),
+    guard("reviewed types", "check_trusted", never("refused"), "test_load"),
+    guard(
+        "parts of scikit-learn that read or run",
+        "_is_part_of_a_model",
+        never("_NO_MODELS"),
+        "test_estimator",
+    ),
+    guard("only what a module defines", "_defines", ignoring("__module__"), "test_estimator"),
+    guard(
+        "functions of NumPy that compute",
+        "_is_numeric",
+        swap("attribute in _NUMPY_FUNCTIONS", "True"),
+        "test_estimator",
+    ),
+    guard("what pandas reads", "check_agreement", never("_same_cell"), "test_tables"),
+    guard("texts that identify rows", "_check_may_be_closed", never("MOSTLY"), "test_tables"),
+    guard("two columns of one name", "_read_text_table", never("twice"), "test_tables"),
+    guard("dates that exist", "_datetime", never("year not in"), "test_tables"),
+    guard(
+        "booleans of a matrix", "Tensors._check_values", never("_boolean"), "test_open_inference"
+    ),
     guard("scikit-learn's minor", "check_release", never("minor !="), "test_load"),
     guard("schema version", "_check_version", never("SCHEMA_VERSION"), "test_load"),
     guard("known formats", "find_runtime", never("path is None"), "test_load"),

@@ -20,6 +20,7 @@ FOUNDATION = {
     "memory",
     "private_apis",
     "service",
+    "setting_types",
     "settings",
     "telemetry",
     "text",

@@ -3,6 +3,7 @@
 import csv
 import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from serving_engine.protocols.mlflow.inputs import from_csv, from_json, without_
 from serving_engine.schema.request_parser import RequestParser
 from serving_engine.schema.signature import Column, Signature
 
+from .example_service.app import create_app
 from .example_service.settings import Settings
 
 SIGNATURE = Signature(
@@ -206,3 +208,37 @@ def test_nan_is_a_missing_value_as_pandas_writes_it(client: TestClient) -> None:
     body = json.dumps({"instances": [[nan]]})
     headers = {"Content-Type": "application/json"}
     error(client.post("/invocations", content=body, headers=headers), 400)
+
+
+@pytest.mark.parametrize("name", ["house_prices", "churn", "credit", "housing", "insurance"])
+def test_a_table_is_read_as_the_owners_pandas_reads_it(name: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    from . import test_tables as tables
+
+    text, model = getattr(tables, name)()
+    manifest, _ = tables.package_table(tmp_path, text, model)
+    texts = {column.name: "str" for column in manifest.signature.inputs if column.dtype == "string"}
+    as_commas = text.replace(";", ",")
+    rows = pandas.read_csv(StringIO(as_commas), dtype=texts)
+    fields = pandas.read_csv(StringIO(as_commas), dtype="str", keep_default_na=False)
+    body = fields[manifest.signature.columns].to_csv(index=False)
+    with TestClient(create_app(Settings(model_dir=tmp_path / "model"))) as client:
+        answer = client.post("/invocations", content=body, headers={"Content-Type": "text/csv"})
+    predicted = model.predict(rows[list(model.feature_names_in_)]).tolist()
+    tables.assert_predicted(answer.json()["predictions"], predicted)
+
+
+def test_csv_without_the_header_that_texts_need_is_explained(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    from . import test_tables as tables
+
+    text, model = tables.house_prices()
+    tables.package_table(tmp_path, text, model)
+    with TestClient(create_app(Settings(model_dir=tmp_path / "model"))) as client:
+        response = client.post(
+            "/invocations",
+            content=text.split("\n")[1],
+            headers={"Content-Type": "text/csv"},
+        )
+    assert response.status_code == 400
+    assert "The first line must be a header" in response.json()["message"]

@@ -829,3 +829,22 @@ def test_tensors_that_cannot_be_allocated_get_503(model_dir: Path) -> None:
         service.check(infer, header + bytes(rows * 32), {LENGTH: str(len(header))})
     with LittleMemory(model_dir, max_rows=rows) as service:
         service.check(infer, json.dumps({"inputs": [flat]}).encode(), {})
+
+
+def test_a_matrix_has_1_and_0_for_the_booleans_of_an_array(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    from . import test_tables as tables
+
+    manifest, _ = tables.package_table(tmp_path, *tables.insurance())
+    row = manifest.examples[0].input
+    names = manifest.signature.columns
+    matrix = [float(row[name]) for name in names]
+    with TestClient(create_app(Settings(model_dir=tmp_path / "model"))) as client:
+        expected = client.post("/predict", json={"instances": [row]}).json()["predictions"]
+        tensor = {"name": "input", "shape": [1, len(names)], "datatype": "FP64", "data": matrix}
+        response = client.post("/v2/models/model/infer", json={"inputs": [tensor]})
+        assert response.json()["outputs"][0]["data"] == expected
+        half = tensor | {"data": [0.5] * len(names)}
+        response = client.post("/v2/models/model/infer", json={"inputs": [half]})
+        assert response.status_code == 400
+        assert "must be true or false: 1 or 0" in response.text

@@ -8,20 +8,20 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from .errors import UsageError
+from .setting_types import ApiKeys, LogFormat, LogLevel, Origins, RootPath
 
 PREFIX = "SERVING_"
 
@@ -31,14 +31,6 @@ _INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
 
 # Variables that platforms set, and the fields that they are a fallback for.
 _FALLBACKS = (("AIP_HTTP_PORT", "port"), ("PORT", "port"), ("WEB_CONCURRENCY", "workers"))
-
-# The syntax of a Bearer token (RFC 6750, section 2.1).
-_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-_MIN_KEY_LENGTH = 16
-
-# As browsers send it (RFC 6454, section 6.2).
-_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+")
-_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 _MESSAGES = {
     "bool_parsing": "it must be true or false",
@@ -53,63 +45,6 @@ _MESSAGES = {
     "literal_error": "it must be {expected}",
 }
 """Our words for pydantic's errors; validators of settings have their own."""
-
-LogFormat = Literal["auto", "json", "text"]
-LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-def _split_keys(value: object) -> object:
-    return value.split(",") if isinstance(value, str) else value
-
-
-def _check_key(key: SecretStr) -> SecretStr:
-    text = key.get_secret_value()
-    if any(char.isspace() for char in text):
-        raise PydanticCustomError(
-            "api_key", "a space or a line end is in it; keys are separated by commas alone"
-        )
-    if len(text) < _MIN_KEY_LENGTH or not _KEY.fullmatch(text):
-        raise PydanticCustomError(
-            "api_key",
-            "every key needs at least 16 characters, and only letters, digits and -._~+/; "
-            "`openssl rand -hex 32` makes one",
-        )
-    return key
-
-
-def _split_origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return [origin.strip() for origin in value.split(",") if origin.strip()]
-
-
-def _check_origin(origin: str) -> str:
-    if not _ORIGIN.fullmatch(origin):
-        raise PydanticCustomError(
-            "origin",
-            "an origin is a scheme, a host and maybe a port, as https://app.example.org, in lower "
-            "case and without a path; * allows every origin",
-        )
-    return origin
-
-
-def _check_root_path(path: str) -> str:
-    if not _ROOT_PATH.fullmatch(path):
-        raise PydanticCustomError(
-            "root_path", "it must begin with a slash and not end with one, as /models/iris"
-        )
-    return path
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-ApiKeys = Annotated[
-    tuple[Annotated[SecretStr, AfterValidator(_check_key)], ...] | None,
-    NoDecode,
-    BeforeValidator(_split_keys),
-]
 
 
 class ServingSettings(BaseSettings):
@@ -238,16 +173,12 @@ class ServingSettings(BaseSettings):
     as `Authorization: Bearer KEY` or `X-API-Key: KEY`; set both the old and the new key while you
     rotate. Without keys the service authenticates no client: a proxy in front of it must."""
 
-    cors_origins: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_origin)], ...],
-        NoDecode,
-        BeforeValidator(_split_origins),
-    ] = ()
+    cors_origins: Origins = ()
     """Origins whose pages may call the service from a browser (CORS), separated by commas, as
     https://app.example.org; * allows every origin. Without one, browsers let no other site read
     a response. The service allows no cookies."""
 
-    root_path: Annotated[str, AfterValidator(_check_root_path)] = ""
+    root_path: RootPath = ""
     """Prefix of the URL below which a proxy serves this service, as /models/iris. The proxy may
     remove it or pass it on. The links of /docs and the servers in /openapi.json have it."""
 
@@ -261,10 +192,10 @@ class ServingSettings(BaseSettings):
     access_log: bool = True
     """Whether every request is logged, in one line."""
 
-    log_format: Annotated[LogFormat, BeforeValidator(_lower)] = "auto"
+    log_format: LogFormat = "auto"
     """json for machines, text for people; auto is text on a terminal and json otherwise."""
 
-    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
+    log_level: LogLevel = "info"
     """Lowest severity that is logged."""
 
     @classmethod

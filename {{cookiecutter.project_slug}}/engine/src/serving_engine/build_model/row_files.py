@@ -42,7 +42,7 @@ def read_rows(
     suffix = ".jsonl" if str(path) == "-" else path.suffix.lower()
     if suffix == ".parquet":
         return _read_parquet(path)
-    readers = {".json": _read_json, ".jsonl": _read_lines, **dict.fromkeys(TABLES, _read_table)}
+    readers = {".json": _read_json, ".jsonl": _read_lines, **dict.fromkeys(TABLES, _read_text_table)}
     reader = readers.get(suffix)
     if reader is None:
         raise UsageError(
@@ -130,7 +130,7 @@ def _guess_dtype(texts: Iterable[str]) -> DType:
     return "string" if any(parse_number(text) is None for text in values) else "float64"
 
 
-def _read_table(file: TextIO) -> list[Row]:
+def _read_text_table(file: TextIO) -> list[Row]:
     """The rows of a table of text, by the names in its first line.
 
     A line with fewer values than names ends with missing values; one with more has other names.

@@ -181,11 +181,11 @@ class Signature(Record):
 def datetime_pattern(column: "Column") -> str:
     """A regular expression for the values of a datetime column: ISO 8601, with an offset if it has
     a timezone. The date alone is enough if it has none."""
-    time = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
     date = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    time = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
     if column.timezone is None:
         return f"{date}({time})?"
-    return f"{date}{time}(Z|[+-][0-9]{{2}}:[0-9]{{2}})"
+    return date + time + "(Z|[+-][0-9]{2}:[0-9]{2})"
 
 
 def class_name(label: Label) -> str:

@@ -1,0 +1,79 @@
+"""Types of settings whose values have a form of their own."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+# The syntax of a Bearer token (RFC 6750, section 2.1).
+_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_MIN_KEY_LENGTH = 16
+
+# As browsers send it (RFC 6454, section 6.2).
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+def _split_keys(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if any(char.isspace() for char in text):
+        raise PydanticCustomError(
+            "api_key", "a space or a line end is in it; keys are separated by commas alone"
+        )
+    if len(text) < _MIN_KEY_LENGTH or not _KEY.fullmatch(text):
+        raise PydanticCustomError(
+            "api_key",
+            "every key needs at least 16 characters, and only letters, digits and -._~+/; "
+            "`openssl rand -hex 32` makes one",
+        )
+    return key
+
+
+def _split_origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [origin.strip() for origin in value.split(",") if origin.strip()]
+
+
+def _check_origin(origin: str) -> str:
+    if not _ORIGIN.fullmatch(origin):
+        raise PydanticCustomError(
+            "origin",
+            "an origin is a scheme, a host and maybe a port, as https://app.example.org, in lower "
+            "case and without a path; * allows every origin",
+        )
+    return origin
+
+
+def _check_root_path(path: str) -> str:
+    if not _ROOT_PATH.fullmatch(path):
+        raise PydanticCustomError(
+            "root_path", "it must begin with a slash and not end with one, as /models/iris"
+        )
+    return path
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+ApiKeys = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_check_key)], ...] | None,
+    NoDecode,
+    BeforeValidator(_split_keys),
+]
+
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_origin)], ...],
+    NoDecode,
+    BeforeValidator(_split_origins),
+]
+RootPath = Annotated[str, AfterValidator(_check_root_path)]
+LogFormat = Annotated[Literal["auto", "json", "text"], BeforeValidator(_lower)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
