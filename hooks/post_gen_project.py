@@ -51,10 +51,18 @@ OPTIONAL = [
     (
         {"protocols": ["all"]},
         "engine/src/serving_engine/protocols/mlflow",
-        ["__init__.py", "inputs.py", "routes.py"],
+        ["__init__.py", "inputs.py", "media_types.py", "npy.py", "outputs.py", "routes.py"],
     ),
-    ({"protocols": ["all"]}, "engine/src/serving_engine/protocols", ["vertex.py"]),
-    ({"protocols": ["all"]}, "engine/tests", ["test_mlflow.py", "test_vertex.py"]),
+    (
+        {"protocols": ["all"]},
+        "engine/src/serving_engine/protocols",
+        ["azure.py", "vertex.py"],
+    ),
+    (
+        {"protocols": ["all"]},
+        "engine/tests",
+        ["test_azure.py", "test_mlflow.py", "test_sagemaker.py", "test_vertex.py"],
+    ),
 ]
 
 SAMPLE = "samples/scikit-learn/manifest.json"

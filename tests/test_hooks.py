@@ -142,7 +142,7 @@ def test_what_is_optional_has_one_row():
         ("open_inference", "protocols", {"open-inference", "all"}),
         ("mlflow", "protocols", {"all"}),
         ("vertex", "protocols", {"all"}),
-        ("azureml", "protocols", {"all"}),
+        ("azure", "protocols", {"all"}),
     ],
 )
 def test_the_name_of_a_file_says_what_keeps_it(word, question, choices):

@@ -283,8 +283,8 @@ def test_azure_ml(speaking: Path, environment: Path, image: dict[str, Any]) -> N
         rows = case_of(speaking / "model", address)["rows"]
         status, answer = ask(
             f"http://{address}{routes['scoring_route']['path']}",
-            {"instances": rows},
+            {"input_data": rows},
             azureml_model_deployment="blue",
         )
         assert status == 200
-        assert len(answer["predictions"]) == len(rows)
+        assert len(answer) == len(rows)

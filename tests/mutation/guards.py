@@ -904,6 +904,21 @@ GUARDS = [
         "test_open_inference",
     ),
     guard("protocol in the metrics", "install", without("labels"), "test_open_inference"),
+    guard(
+        "prefixes of included routers in the metrics",
+        "_route_template",
+        swap("included or scope", "scope"),
+        "test_metrics",
+    ),
+    guard("the prefix of a proxy", "install", without("root_path"), "test_proxy_and_browser"),
+    guard("allowed origins", "install", without("_allow_origins,"), "test_proxy_and_browser"),
+    guard(
+        "origins of internal errors",
+        "install",
+        swap("_allow_origins(", "(lambda response, _: response)("),
+        "test_proxy_and_browser",
+    ),
+    guard("form of an origin", "_check_origin", never("_ORIGIN"), "test_proxy_and_browser"),
     # MLflow, SageMaker, Vertex AI.
     guard(
         "exactly one of four keys",
@@ -933,10 +948,23 @@ GUARDS = [
     ),
     guard(
         "parameters of the content type",
-        "_check_json_or_csv",
-        never("parameters"),
+        "content_type_of",
+        never("_PARAMETERS"),
         "test_mlflow",
+        "test_sagemaker",
     ),
+    guard(
+        "the form that the client accepts",
+        "get_response_form",
+        instead("return response_form", 'return "application/json"'),
+        "test_sagemaker",
+    ),
+    guard("no form that is not accepted", "response_form", never("_quality"), "test_sagemaker"),
+    guard("length of an array", "read_npy", never("prod(shape)"), "test_sagemaker"),
+    guard("bounded header of an array", "read_npy", ignoring("MAX_HEADER"), "test_sagemaker"),
+    guard("texts of an array", "read_npy", never("maxunicode"), "test_sagemaker"),
+    guard("CSV without a header", "from_csv", never("header is None"), "test_mlflow"),
+    guard("members of input_data", "get_input_data", never("keys()"), "test_azure"),
     guard(
         "routes from the environment",
         "_route",

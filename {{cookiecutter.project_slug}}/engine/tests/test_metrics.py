@@ -44,17 +44,17 @@ def test_a_route_is_counted_with_the_prefixes_of_its_routers(
 ) -> None:
     inner = APIRouter(prefix="/inner")
     inner.include_router(router)
-    app.include_router(inner, prefix="/v1")
-    app.include_router(router, prefix="/v2")
+    app.include_router(inner, prefix="/outer")
+    app.include_router(router, prefix="/other")
     body = {"instances": [example_row(manifest)]}
     with TestClient(app) as client:
-        for path in ("/v1/inner/predict", "/v2/predict", "/predict"):
+        for path in ("/outer/inner/predict", "/other/predict", "/predict"):
             assert client.post(path, json=body).status_code == 200
-        client.get("/v2/predict")
+        client.get("/other/predict")
         metrics = scrape(client)
-    for route in ("/v1/inner/predict", "/v2/predict", "/predict"):
+    for route in ("/outer/inner/predict", "/other/predict", "/predict"):
         assert metrics["serving_requests_total", "native", route, "2xx"] == 1
-    assert metrics["serving_requests_total", "native", "/v2/predict", "4xx"] == 1
+    assert metrics["serving_requests_total", "native", "/other/predict", "4xx"] == 1
 
 
 def test_every_page_of_the_documentation_has_its_own_label(client: TestClient) -> None:

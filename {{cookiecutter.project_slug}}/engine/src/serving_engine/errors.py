@@ -154,6 +154,14 @@ class NotFound(RequestError):
     title = "Not Found"
 
 
+class NotAcceptable(RequestError):
+    """The client accepts no form of the response that the service has."""
+
+    status = 406
+    kind = "not-acceptable"
+    title = "Not acceptable"
+
+
 class RequestTimeout(RequestError):
     """A part of the request did not arrive in time."""
 

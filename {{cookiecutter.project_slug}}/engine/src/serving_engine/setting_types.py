@@ -36,26 +36,21 @@ def _check_key(key: SecretStr) -> SecretStr:
 
 
 def _split_origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return [origin.strip() for origin in value.split(",") if origin.strip()]
+    return re.findall(r"[^,\s]+", value) if isinstance(value, str) else value
 
 
 def _check_origin(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
         raise PydanticCustomError(
             "origin",
-            "an origin is a scheme, a host and maybe a port, as https://app.example.org, in lower "
-            "case and without a path; * allows every origin",
+            "an origin is as https://app.example.org:8443, in lower case; * allows every one",
         )
     return origin
 
 
 def _check_root_path(path: str) -> str:
     if not _ROOT_PATH.fullmatch(path):
-        raise PydanticCustomError(
-            "root_path", "it must begin with a slash and not end with one, as /models/iris"
-        )
+        raise PydanticCustomError("root_path", "it must be as /models/iris")
     return path
 
 

@@ -175,8 +175,7 @@ class ServingSettings(BaseSettings):
 
     cors_origins: Origins = ()
     """Origins whose pages may call the service from a browser (CORS), separated by commas, as
-    https://app.example.org; * allows every origin. Without one, browsers let no other site read
-    a response. The service allows no cookies."""
+    https://app.example.org; * allows every origin. No cookies are allowed."""
 
     root_path: RootPath = ""
     """Prefix of the URL below which a proxy serves this service, as /models/iris. The proxy may

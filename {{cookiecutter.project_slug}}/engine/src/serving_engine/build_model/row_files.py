@@ -42,7 +42,11 @@ def read_rows(
     suffix = ".jsonl" if str(path) == "-" else path.suffix.lower()
     if suffix == ".parquet":
         return _read_parquet(path)
-    readers = {".json": _read_json, ".jsonl": _read_lines, **dict.fromkeys(TABLES, _read_text_table)}
+    readers = {
+        ".json": _read_json,
+        ".jsonl": _read_lines,
+        **dict.fromkeys(TABLES, _read_text_table),
+    }
     reader = readers.get(suffix)
     if reader is None:
         raise UsageError(

@@ -6,6 +6,7 @@ MEANINGS = {
     400: "Not JSON",
     401: "No API key, or an unknown one",
     404: "No model of this name and version",
+    406: "No form of the response is acceptable",
     408: "Timeout: the body arrived too slowly",
     413: "Body too large",
     415: "Unsupported media type or content encoding",

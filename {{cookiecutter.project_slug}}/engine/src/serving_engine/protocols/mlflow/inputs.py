@@ -1,4 +1,4 @@
-"""MLflow's input formats: four in JSON, and CSV; each is converted to `{"instances": [...]}`.
+"""Input formats, converted to `{"instances": [...]}`: MLflow's four in JSON, CSV, and JSON Lines.
 
 Source: `mlflow.pyfunc.scoring_server` of MLflow 3. Columns are matched by name wherever there are
 names; unlike in MLflow, unknown names are rejected.
@@ -6,13 +6,16 @@ names; unlike in MLflow, unknown names are rejected.
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import StringIO
 from typing import Any
 
-from ...errors import InvalidInput
+from ...errors import InvalidInput, InvalidJSON
 from ...schema.signature import Column, Signature
 from ...schema.text_cells import parse_cell, parse_number, read_table
+
+FEATURES = "features"
+"""The member of a line in JSON Lines that has the row, in SageMaker's own algorithms."""
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -39,14 +42,43 @@ def from_json(document: Any, signature: Signature) -> Document:
         data = _by_column(data, form)
     if not isinstance(data, list):
         raise InvalidInput(f"{form} must be an array of rows.")
-    if len(signature.columns) == 1:  # an array of values is a tensor of one column
-        data = [row if isinstance(row, list | dict) else [row] for row in data]
-    return {"instances": data}
+    return {"instances": _with_lists(data, signature)}
 
 
-def from_csv(text: str, signature: Signature) -> Document:
+def from_json_lines(
+    body: bytes, decode: Callable[[bytes], Any], signature: Signature, max_rows: int
+) -> Document:
+    """Convert a body of JSON Lines: a row on each, as an array, an object or `{"features": []}`.
+
+    decode: decodes one line; raises InvalidJSON. Raises that, or InvalidInput; the rows are not
+    checked against the signature.
+    """
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > max_rows:
+        raise InvalidInput(f"The request has more than {max_rows} rows.")
+    rows: list[Any] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = decode(line)
+        except InvalidJSON as error:
+            raise InvalidJSON(f"Line {number} of the body: {error.detail}") from None
+        if isinstance(row, dict) and row.keys() == {FEATURES} != {*signature.columns}:
+            row = row[FEATURES]
+        rows.append(row)
+    return {"instances": _with_lists(rows, signature)}
+
+
+def _with_lists(rows: list[Any], signature: Signature) -> list[Any]:
+    """Make each value a row where the model has one column."""
+    if len(signature.columns) != 1:
+        return rows
+    return [row if isinstance(row, list | dict) else [row] for row in rows]
+
+
+def from_csv(text: str, signature: Signature, header: bool | None = None) -> Document:
     """Convert a CSV body, with a header or, if all columns are numbers, without one.
 
+    header: whether the first line has the names of the columns; None if the request does not say.
     Raises InvalidInput; the rows are not checked against the signature.
     """
     try:
@@ -56,7 +88,9 @@ def from_csv(text: str, signature: Signature) -> Document:
     columns = {column.name: column for column in signature.inputs}
     numbers = all(column.dtype in {"float64", "int64", "bool"} for column in signature.inputs)
     names = signature.columns
-    if lines and not (numbers and all(parse_number(text) is not None for text in lines[0])):
+    if header is None and lines:
+        header = not (numbers and all(parse_number(text) is not None for text in lines[0]))
+    if header and lines:
         names = lines[0]
         lines = lines[1:]
         if not columns.keys() & set(names):

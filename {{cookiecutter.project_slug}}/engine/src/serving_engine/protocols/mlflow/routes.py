@@ -1,15 +1,17 @@
 """MLflow's scoring protocol, which SageMaker uses as well.
 
 Sources: `mlflow.pyfunc.scoring_server`; SageMaker's "Use your own inference code with hosting
-services": `IMAGE serve`, port 8080, `/ping` within 2 s, `/invocations`.
+services": `IMAGE serve`, port 8080, `/ping` within 2 s, `/invocations`;
+"Common data formats for inference".
 """
 
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from ...errors import InvalidInput, RequestError, UnsupportedMediaType
+from ...errors import InvalidInput, NotAcceptable, RequestError
 from ...inference.model import Model
 from ...schema.json_schema import Schema, object_schema, request_schema
 from ...schema.request_parser import Rows
@@ -22,9 +24,20 @@ from ...web.protocol import (
     error_sentence,
     status_of,
 )
-from ...web.read_request import Headers, check_not_encoded, read_request
+from ...web.read_request import by_name, read_request
 from ...web.statuses import PROBING, READING_ROWS
-from .inputs import FORMS, from_csv, from_json, without_nan
+from .inputs import FORMS, from_csv, from_json, from_json_lines, without_nan
+from .media_types import (
+    CSV,
+    JSON,
+    JSON_LINES,
+    NPY,
+    check_content_type,
+    content_type_of,
+    response_form,
+)
+from .npy import read_npy
+from .outputs import predict_as
 
 _CODES = {
     400: "INVALID_PARAMETER_VALUE",
@@ -38,6 +51,7 @@ _CODES = {
 _ERROR = object_schema({"error_code": {"type": "string"}, "message": {"type": "string"}}) | {
     "title": "MLflow error"
 }
+_BINARY: Schema = {"schema": {"type": "string", "format": "binary"}}
 _PROBES = frozenset({"/ping", "/health"})
 
 router = APIRouter(tags=["mlflow"], route_class=FastRoute)
@@ -49,31 +63,42 @@ def protocol() -> Protocol:
     return Protocol(router, paths, _format_error, _PROBES, _describe, _ERROR)
 
 
+async def get_response_form(request: Request) -> str:
+    """Return the media type of the response. Raises NotAcceptable."""
+    return response_form(by_name(request.scope["headers"]).get(b"accept"))
+
+
+ResponseFormDep = Annotated[str, Depends(get_response_form)]
+
+
 async def get_scored_rows(request: Request, model: ModelDep, settings: SettingsDep) -> Rows:
-    """Return the rows of a request in one of MLflow's formats, checked against the signature."""
-    received = await read_request(request, settings, _check_json_or_csv)
+    """Return the rows of a request in one of the input formats, checked against the signature."""
+    received = await read_request(request, settings, check_content_type)
     body = received.body
     signature = model.manifest.signature
-    if _media_type(received.headers) == b"text/csv":
-        try:
-            document = from_csv(body.decode("utf-8-sig"), signature)
-        except UnicodeDecodeError:
-            raise InvalidInput("The body is not UTF-8.") from None
+    content_type = content_type_of(received.headers)
+    nan = b"NaN" in body
+    if content_type.form == CSV:
+        nan = False
+        document = from_csv(_text(body), signature, content_type.header)
+    elif content_type.form == JSON_LINES:
+        decode = partial(model.parser.decode, nan=nan)
+        document = from_json_lines(body, decode, signature, model.max_rows)
+    elif content_type.form == NPY:
+        nan = True
+        document = {"instances": read_npy(body, len(signature.columns))}
     else:
-        nan = b"NaN" in body
         document = from_json(model.parser.decode(body, nan), signature)
-        if nan:
-            document = without_nan(document)
-    return model.parser.check(document, received.timeout)
+    return model.parser.check(without_nan(document) if nan else document, received.timeout)
 
 
 ScoredRowsDep = Annotated[Rows, Depends(get_scored_rows)]
 
 
 @router.post("/invocations", response_model=None, summary="Score rows")
-async def invocations(rows: ScoredRowsDep, model: ModelDep) -> dict[str, Any]:
-    """One prediction for each row, in order."""
-    return {"predictions": (await model.predict(rows)).predictions}
+async def invocations(form: ResponseFormDep, rows: ScoredRowsDep, model: ModelDep) -> Response:
+    """One prediction for each row, in order, in the form that `Accept` asks for."""
+    return Response(await predict_as(form, rows, model), media_type=form)
 
 
 @router.get("/health", summary="Ready (MLflow)", response_class=Response)
@@ -90,18 +115,11 @@ async def version(request: Request) -> Response:
     return Response(request.app.version, media_type="text/plain")
 
 
-def _check_json_or_csv(headers: Headers) -> None:
-    """Raise UnsupportedMediaType. The content type may have no parameter but charset=utf-8."""
-    check_not_encoded(headers)
-    if _media_type(headers) not in {b"application/json", b"text/csv"}:
-        raise UnsupportedMediaType("Send application/json or text/csv.")
-    _, *parameters = headers.get(b"content-type", b"").lower().split(b";")
-    if any(part.strip(b" \t").replace(b'"', b"") != b"charset=utf-8" for part in parameters):
-        raise UnsupportedMediaType("Send UTF-8, and no other parameter of the content type.")
-
-
-def _media_type(headers: Headers) -> bytes:
-    return headers.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInput("The body is not UTF-8.") from None
 
 
 def _format_error(error: RequestError, request_id: str) -> Response:
@@ -123,14 +141,14 @@ def _describe(path: str, operation: Schema, model: Model | None) -> tuple[int, .
         "properties": {"dataframe_records": rows, "instances": rows},
         "minProperties": 1,
     }
-    csv: Schema = {"schema": {"type": "string"}}
+    text: Schema = {"schema": {"type": "string"}}
     example = {"dataframe_records": [model.manifest.examples[0].input]}
+    described = {"schema": body, "examples": {"Records": {"value": example}}}
+    others = {CSV: text, JSON_LINES: text, NPY: _BINARY}
     operation["requestBody"] = {
         "required": True,
-        "content": {
-            "application/json": {"schema": body, "examples": {"Records": {"value": example}}},
-            "text/csv": csv,
-        },
+        "content": {JSON: described} | others,
     }
     describe_predictions(operation, model)
-    return READING_ROWS
+    operation["responses"]["200"]["content"] |= others
+    return (*READING_ROWS, NotAcceptable.status)
