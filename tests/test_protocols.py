@@ -156,16 +156,17 @@ def test_what_the_readme_shows_can_be_run(
 ) -> None:
     readme = (speaking / "README.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(import numpy.*?)```", readme, re.S)
-    (curl,) = re.findall(r"```sh\n(curl --data .*?)```", readme, re.S)
+    curls = re.findall(r"```sh\n(curl --data.*?)```", readme, re.S)
+    assert len(curls) == 3
     with serving(speaking, environment, models["array"]) as (address, _):
         asked = snippet.replace("127.0.0.1:8000", address)
         ended = processes.run([python_with("triton"), "-c", asked], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert "setosa" in ended.stdout
-        if shutil.which("curl"):
+        for curl in curls if shutil.which("curl") else ():
             command = curl.replace("127.0.0.1:8000", address)
             answer = processes.run(shlex.split(command), capture_output=True, check=True)
-            assert json.loads(answer.stdout)["predictions"][0]["label"] == "setosa"
+            assert b"setosa" in answer.stdout
 
 
 FUZZ = """

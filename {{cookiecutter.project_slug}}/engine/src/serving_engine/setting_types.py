@@ -1,7 +1,7 @@
 """Types of settings whose values have a form of their own."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
@@ -58,6 +58,19 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _one_of(*choices: str) -> AfterValidator:
+    """A check that a value is one of these; the type stays str, as a service may set a default."""
+
+    def check(value: str) -> str:
+        if value not in choices:
+            *first, last = map(repr, choices)
+            expected = f"{', '.join(first)} or {last}"
+            raise PydanticCustomError("literal_error", "{expected}", {"expected": expected})
+        return value
+
+    return AfterValidator(check)
+
+
 ApiKeys = Annotated[
     tuple[Annotated[SecretStr, AfterValidator(_check_key)], ...] | None,
     NoDecode,
@@ -70,5 +83,5 @@ Origins = Annotated[
     BeforeValidator(_split_origins),
 ]
 RootPath = Annotated[str, AfterValidator(_check_root_path)]
-LogFormat = Annotated[Literal["auto", "json", "text"], BeforeValidator(_lower)]
-LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+LogFormat = Annotated[str, BeforeValidator(_lower), _one_of("auto", "json", "text")]
+LogLevel = Annotated[str, BeforeValidator(_lower), _one_of("debug", "info", "warning", "error")]

@@ -261,7 +261,7 @@ def _must_be(error: ErrorDetails) -> str:
         return error["msg"].removeprefix("Value error, ").rstrip(".") + "."
     context = error.get("ctx", {})
     choices = re.findall("'(.*?)'", str(context.get("expected", "")))
-    return f"{_MESSAGES[kind].format(**context)}.{_near(str(error['input']), choices)}"
+    return f"{_MESSAGES[kind].format(**context)}.{_near(str(error['input']).lower(), choices)}"
 
 
 def _near(name: str, known: Iterable[str], prefix: str = "") -> str:
