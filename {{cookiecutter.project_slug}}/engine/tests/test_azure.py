@@ -49,6 +49,7 @@ def test_every_form_of_input_data_gets_the_predictions_of_predict(
         b'{"input_data": []}',
         b'{"input_data": {"columns": ["a"], "index": [0], "data": [[1]]}}',
         b'{"input_data": {"columns": ["a"], "index": [0]}}',
+        b'{"input_data": {"index": {}, "data": [[1, 2, 3, 4]]}}',
         b'{"input_data": [[1, 2, NaN, 4]]}',
     ],
 )

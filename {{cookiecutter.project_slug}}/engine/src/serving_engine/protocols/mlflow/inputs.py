@@ -122,6 +122,8 @@ def _split(data: Any, columns: list[str]) -> list[Any]:
     names = data.get("columns", columns) if isinstance(data, dict) else None
     if not isinstance(rows, list) or not isinstance(names, list):
         raise InvalidInput("dataframe_split must have columns and data, both arrays.")
+    if not isinstance(data.get("index", []), list):
+        raise InvalidInput("The index of dataframe_split must be an array.")
     _check_names(names, columns)
     return _reordered(rows, names, columns)
 
