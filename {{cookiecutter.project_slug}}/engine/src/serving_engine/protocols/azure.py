@@ -44,6 +44,8 @@ async def get_input_data(request: Request, model: ModelDep, settings: SettingsDe
     if not document.keys() <= {INPUT, "params"}:
         raise InvalidInput("The body has unknown members beside input_data.")
     data = document[INPUT]
+    if isinstance(data, list) and not all(isinstance(row, list | dict) for row in data):
+        raise InvalidInput(f"{INPUT} must be an array of rows.")
     form, place = ("dataframe_split", f"/{INPUT}/data") if isinstance(data, dict) else _ROWS
     try:
         rows = from_json({form: data}, model.manifest.signature)
