@@ -44,8 +44,10 @@ async def get_input_data(request: Request, model: ModelDep, settings: SettingsDe
     if not document.keys() <= {INPUT, "params"}:
         raise InvalidInput("The body has unknown members beside input_data.")
     data = document[INPUT]
-    if isinstance(data, list) and not all(isinstance(row, list | dict) for row in data):
-        raise InvalidInput(f"{INPUT} must be an array of rows.")
+    for number, row in enumerate(data if isinstance(data, list) else ()):
+        if not isinstance(row, list | dict):  # a value for a model with one column, in MLflow
+            wrong = FieldError(f"/{INPUT}/{number}", "must be an object or an array")
+            raise InvalidInput(f"{INPUT} must be a list of rows.", [wrong])
     form, place = ("dataframe_split", f"/{INPUT}/data") if isinstance(data, dict) else _ROWS
     try:
         rows = from_json({form: data}, model.manifest.signature)
