@@ -131,6 +131,23 @@ def test_all_tests_pass_without_the_hooks_and_without_extras(render: Render) -> 
     assert "model missing" in ended.stderr
 
 
+def test_models_are_packaged_with_the_oldest_scikit_learn_that_is_allowed(
+    project: Path, tmp_path: Path
+) -> None:
+    bounds = (project / "engine" / "pyproject.toml").read_text(encoding="utf-8")
+    (oldest,) = re.findall(r'"scikit-learn>=([0-9]+\.[0-9]+),', bounds)
+    uv(tmp_path, "venv", "--quiet", "old")
+    python = bin_of(tmp_path / "old") / "python"
+    engine = f"{project / 'engine'}[test,package]"
+    processes.run(
+        ["uv", "pip", "install", "--quiet", "--python", python, engine]
+        + [f"scikit-learn~={oldest}.0"],
+        check=True,
+    )
+    tests = [f"tests/test_{name}.py" for name in ("every_estimator", "tables", "estimator")]
+    passed(run_tool(python.parent, project, "pytest", "-q", *tests, folder="engine"))
+
+
 # The border between them
 
 

@@ -107,10 +107,12 @@ NO_MODELS = {
 which are tried below."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "CCA": {"n_components": 1},
+    "ClassifierChain": {"estimator": LogisticRegression()},
     "GaussianRandomProjection": {"n_components": 2},
     "OrthogonalMatchingPursuitCV": {"cv": 3},
     "PLSCanonical": {"n_components": 1},
     "PLSSVD": {"n_components": 1},
+    "RegressorChain": {"estimator": LinearRegression()},
     "SelfTrainingClassifier": {"estimator": LogisticRegression()},
     "SparseCoder": {"dictionary": np.eye(4)},
     "SparseRandomProjection": {"n_components": 2},
