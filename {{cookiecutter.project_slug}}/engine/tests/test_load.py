@@ -741,7 +741,7 @@ def test_no_module_imports_an_unpickler_at_run_time() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword):
-                assert node.arg != "allow_pickle", path
+                assert node.arg != "allow_pickle" or ast.unparse(node.value) == "False", path
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func).rpartition(".")[2]
