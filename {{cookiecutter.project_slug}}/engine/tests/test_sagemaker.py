@@ -26,6 +26,13 @@ LABELS = ["setosa", "virginica"]
 LINES = b"5.1,3.5,1.4,0.2\n6,3,5,1.8\n"
 
 
+def with_long_header(body: bytes) -> bytes:
+    """The same array with 20,000 spaces more in its header."""
+    length = int.from_bytes(body[8:10], "little")
+    header = body[10 : 10 + length].rstrip() + b" " * 20_000 + b"\n"
+    return body[:8] + len(header).to_bytes(2, "little") + header + body[10 + length :]
+
+
 def npy(array: Any, **options: Any) -> bytes:
     stream = BytesIO()
     np.lib.format.write_array(stream, np.asarray(array), **options)
@@ -212,6 +219,7 @@ HUGE = "{'descr': '<f8', 'fortran_order': False, 'shape': (1152921504606846976, 
         b"\x93NUMPY",
         b"\x93NUMPY\x03\x00" + npy([[1.0, 2.0]])[8:],
         npy([[1.0, 2.0]])[:-1],
+        with_long_header(npy([[1.0, 2.0]])),
         npy([[1.0, 2.0]]) + b"\0",
         npy([[1.0, 2.0, 3.0]]),
         npy([1.0, 2.0, 3.0]),
