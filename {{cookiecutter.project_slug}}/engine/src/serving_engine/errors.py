@@ -18,6 +18,12 @@ _NOT_FINITE = ("NaN", "Infinity")
 _CLOSE = {"Connection": "close"}
 
 
+def retry_after() -> dict[str, str]:
+    """The header of a 503 that says when to try again: random, so that not all clients return
+    together."""
+    return {"Retry-After": str(random.randint(1, 3))}  # noqa: S311
+
+
 class ServiceExit(Exception):
     """Ends the process. `str()` is one line: what is wrong, then the remedy."""
 
@@ -252,8 +258,7 @@ class BuffersFull(RequestError):
     @classmethod
     def retry(cls) -> Self:
         """The error, with the time after which a client may try again."""
-        seconds = random.randint(1, 3)  # noqa: S311 - so that clients do not return together
-        headers = {**_CLOSE, "Retry-After": str(seconds)}
+        headers = {**_CLOSE, **retry_after()}
         return cls("Too many requests are being received.", headers=headers)
 
 
@@ -267,8 +272,8 @@ class OutOfMemory(RequestError):
     @classmethod
     def retry(cls) -> Self:
         """The error, with the time after which a client may try again."""
-        headers = {"Retry-After": str(random.randint(1, 3))}  # noqa: S311 - as for BuffersFull
-        return cls("There is not enough memory for this request now: send fewer rows.", (), headers)
+        problem = "There is not enough memory for this request now: send fewer rows."
+        return cls(problem, headers=retry_after())
 
 
 class Unavailable(RequestError):

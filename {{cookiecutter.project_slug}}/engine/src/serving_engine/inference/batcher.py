@@ -9,12 +9,11 @@ is called in the event loop itself, if no input can make it slow.
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from dataclasses import dataclass
 
-from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull, as_exception
+from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull, as_exception, retry_after
 from ..runtimes.base import Predict
 from ..schema.predictions import Outputs
 from ..schema.request_parser import Rows, Values, joined
@@ -134,9 +133,7 @@ class Batcher:
         too_many_rows = waiting and waiting + rows > self._limits.queued_rows
         if too_many_rows or len(self._queue) >= self._limits.queued_requests:
             self._metrics.refused("queue-full")
-            # Jittered, so that callers rejected together do not retry together.
-            seconds = random.randint(1, 3)  # noqa: S311
-            raise QueueFull("Too many requests are waiting.", headers={"Retry-After": str(seconds)})
+            raise QueueFull("Too many requests are waiting.", headers=retry_after())
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next batch in every free thread, or predict it in the event loop."""
