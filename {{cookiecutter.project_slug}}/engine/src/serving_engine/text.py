@@ -18,10 +18,14 @@ def one_line(text: str, most: int = 800) -> str:
     return line if len(line) <= most else f"{line[:most]}…"
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value is None or NaN, as tables have it for a missing one."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def shown(value: object) -> str:
     """Return a value as it was read, in one short line; a missing one is null."""
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return "null" if missing else one_line(repr(value), most=60)
+    return "null" if is_missing(value) else one_line(repr(value), most=60)
 
 
 def reason(error: BaseException) -> str:

@@ -32,7 +32,7 @@ from ..schema.signature import Column
 from ..schema.text_cells import MISSING
 from .compare import CurrentModel
 from .dependency_advice import installed_releases, needed_libraries
-from .examples import Examples, check_agreement, read_as_pandas, read_examples
+from .examples import Examples, check_agreement, file_of, read_as_pandas, read_examples
 from .infer_signature import column_names, infer_columns
 from .known_texts import known_texts
 from .layout_search import GOLDEN_EXAMPLES, Candidate, find_layout, spread
@@ -88,18 +88,18 @@ def package(
     try:
         columns = infer_columns(table, names)
         progress(f"writing {ARTIFACT}, and testing which values the model accepts")
-        try:
+
+        def write() -> tuple[bytes, list[str], Candidate]:
             data, types = to_skops(estimator, trust)
-            served = find_layout(
-                estimator, partial(parse, data, types, trust.transformers), table, columns, outputs
-            )
+            read = partial(parse, data, types, trust.transformers)
+            return data, types, find_layout(estimator, read, table, columns, outputs)
+
+        try:
+            data, types, served = write()
         except NeedsPandasOutput:
             progress("a step needs DataFrames from the one before: set_output(transform='pandas')")
             estimator.set_output(transform="pandas")
-            data, types = to_skops(estimator, trust)
-            served = find_layout(
-                estimator, partial(parse, data, types, trust.transformers), table, columns, outputs
-            )
+            data, types, served = write()
         for line in closed_columns(served.signature):
             progress(line)
         if current is not None:
@@ -153,12 +153,13 @@ def _read_table(
     """Read the examples, as the model and pandas know them; return them with the columns to use."""
     table = read_examples(source)
     names = column_names(estimator, table, chosen)
-    if isinstance(source, Path | str) and Path(str(source)[:4096]).suffix.lower() in TABLES:
+    path = file_of(source)
+    if path is not None and path.suffix.lower() in TABLES:
         texts = [
             Column(name=name, dtype="string", nullable=True, words=sorted(known & MISSING))
             for name, known in known_texts(estimator, names).items()
         ]
-        table = read_as_pandas(Path(source), read_examples(source, texts), texts)
+        table = read_as_pandas(path, read_examples(path, texts) if texts else table, texts)
         check_agreement(table, names)
     missing = ", ".join(f"{name} {table.missing[name]}" for name in names if name in table.missing)
     if missing:

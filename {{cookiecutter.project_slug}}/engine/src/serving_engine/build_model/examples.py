@@ -55,9 +55,9 @@ def read_examples(source: Path | str, columns: Sequence[Column] = ()) -> Example
     source: a path, or JSON text. A pickle may run any code. columns: those whose type is known.
     Raises UsageError if the source cannot be read or holds no rows.
     """
-    if isinstance(source, str) and source.lstrip()[:1] in {"[", "{"}:
-        return Examples(read_inline(source))
-    path = Path(source)
+    path = file_of(source)
+    if path is None:
+        return Examples(read_inline(str(source)))
     suffix = path.suffix.lower()
     if suffix in PICKLES and path.exists():
         return _from_frame(_read_pickled_frame(path), path)
@@ -67,6 +67,12 @@ def read_examples(source: Path | str, columns: Sequence[Column] = ()) -> Example
     rows = read_rows(path, columns, missing)
     words = {column.name: column.words for column in columns if column.words}
     return Examples(rows, missing=missing, words=words)
+
+
+def file_of(source: Path | str) -> Path | None:
+    """The path of a file with examples; None if the source is their JSON text itself."""
+    inline = isinstance(source, str) and source.lstrip()[:1] in {"[", "{"}
+    return None if inline else Path(source)
 
 
 def read_as_pandas(path: Path, examples: Examples, columns: Sequence[Column]) -> Examples:

@@ -10,6 +10,8 @@ from typing import Any
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from ..text import is_missing
+
 KnownTexts = Mapping[str, frozenset[str]]
 """The texts that the model knows, by column."""
 
@@ -24,7 +26,7 @@ def known_texts(estimator: Any, names: Sequence[str]) -> dict[str, frozenset[str
     for name, categories in _encoded(estimator, list(names)):
         texts = {value for value in categories if isinstance(value, str)}
         others = [value for value in categories if not isinstance(value, str)]
-        if texts and all(value is None or value != value for value in others):  # noqa: PLR0124
+        if texts and all(map(is_missing, others)):
             found[name] = found.get(name, frozenset()) | texts
     return found
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 
 from ..runtimes.scikit_learn.prepare import parts
-from ..text import one_line, reason, shown
+from ..text import is_missing, one_line, reason, shown
 
 _MAX_COLUMNS = 100
 """Columns that are tested: each costs some calls of the model."""
@@ -28,7 +28,7 @@ def why_it_fails(
     because = f"({reason(error)})"
     for position, accepted in _rejected_cells(estimator, method, example):
         cell = _cells(example)[position]
-        if _is_null(cell):
+        if is_missing(cell):
             found = "which the model does not accept there"
             remedy = "Fill it in the examples, or fit the model with an imputer"
         elif isinstance(cell, str) and not isinstance(accepted, str):
@@ -69,7 +69,7 @@ def _rejected_cells(estimator: Any, method: str, example: Any) -> list[tuple[int
         return []
     cells = _cells(example)
     texts = [position for position, cell in enumerate(cells) if isinstance(cell, str)]
-    nulls = [position for position, cell in enumerate(cells) if _is_null(cell)]
+    nulls = [position for position, cell in enumerate(cells) if is_missing(cell)]
     others = [n for n in range(len(cells)) if n not in {*texts, *nulls}]
     categories = _categories(estimator)
     known = list(dict.fromkeys(group[0] for group in categories if group))[:_MAX_CATEGORIES]
@@ -86,7 +86,7 @@ def _rejected_cells(estimator: Any, method: str, example: Any) -> list[tuple[int
 def _categories(estimator: Any) -> list[list[Any]]:
     """The categories that each encoder in the estimator knows, but for null."""
     return [
-        [each for each in categories if not _is_null(each)]
+        [each for each in categories if not is_missing(each)]
         for part in parts(estimator)
         for categories in getattr(part, "categories_", None) or ()
     ]
@@ -127,7 +127,3 @@ def _cells(example: Any) -> list[Any]:
     row = example[0] if isinstance(example, np.ndarray) else example.iloc[0]
     cells: list[Any] = row.tolist()
     return cells
-
-
-def _is_null(value: object) -> bool:
-    return value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124

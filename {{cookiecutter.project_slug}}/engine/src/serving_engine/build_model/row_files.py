@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import re
 import sys
 from collections import Counter
@@ -18,7 +17,7 @@ from ..model_files.zip_check import content_hint
 from ..schema.error_messages import table_hint
 from ..schema.signature import Column, DType
 from ..schema.text_cells import BOOLEANS, MISSING, parse_cell, parse_number, read_table
-from ..text import reason
+from ..text import is_missing, reason
 
 Row = dict[str, Any]
 TABLES = (".csv", ".tsv", ".txt")
@@ -100,7 +99,7 @@ def check_content(path: Path) -> None:
         with path.open("rb") as file:
             data = file.read(64)
     except OSError:
-        return  # whoever reads the rows reports it
+        return  # the reader of the rows reports it
     if _NO_ROWS.match(data):
         hint = content_hint(data)
         raise UsageError(f"{path} holds no rows{hint.remark}. {hint.remedy}")
@@ -177,7 +176,7 @@ def _json_value(value: Any) -> Any:
     """None for NaN, a date or a time as text, any other value unchanged."""
     if isinstance(value, date):
         return value.isoformat()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if is_missing(value) else value
 
 
 def _read_parquet(path: Path) -> list[Row]:

@@ -45,7 +45,7 @@ def predict_file(
             places = [_place(part, start, item) for item in error.errors]
             text = "; ".join(places) or f"rows from {start}: {error.detail}"
             raise UsageError(f"{path}, {text}. `model show` has the columns.") from None
-        except orjson.JSONEncodeError as error:  # a value of Parquet may be a date
+        except orjson.JSONEncodeError as error:  # a value of Parquet may be bytes
             raise UsageError(f"{path}, rows from {start}: a value has no JSON ({error}).") from None
         try:
             outputs = model.predict(batch.values)
