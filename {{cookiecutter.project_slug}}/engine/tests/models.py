@@ -10,10 +10,10 @@ from typing import Any
 
 import joblib
 from serving_engine.build_model import build
-from serving_engine.build_model.read_estimator import Trust
+from serving_engine.build_model.builder import Trust
 from serving_engine.model_files.manifest import Manifest
 from serving_engine.runtimes import load
-from serving_engine.runtimes.base import LoadedModel
+from serving_engine.runtimes.base import LoadedModel, OwnerCode
 from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.request_parser import Values
 from sklearn.datasets import load_diabetes, load_iris
@@ -41,7 +41,7 @@ def package(
 
 def load_directory(directory: Path, max_bytes: int = 2**31) -> LoadedModel:
     """Load as the example service does."""
-    return load.load_directory(directory, max_bytes, transformers=transformers.__name__)
+    return load.load_directory(directory, max_bytes, OwnerCode(transformers.__name__))
 
 
 def package_iris(directory: Path, **options: Any) -> Path:

@@ -15,7 +15,7 @@ from serving_engine.model_files import load_errors
 from serving_engine.runtimes.scikit_learn import estimator as estimator_module
 from serving_engine.runtimes.scikit_learn import loading, prepare, trusted_types
 from serving_engine.runtimes.scikit_learn.skops_io import untrusted_types
-from serving_engine.runtimes.scikit_learn.versions import LIBRARIES
+from serving_engine.runtimes.versions import LIBRARIES
 from serving_engine.schema.signature import Column, Signature
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer

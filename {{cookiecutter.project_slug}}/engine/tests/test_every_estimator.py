@@ -14,7 +14,8 @@ import joblib
 import numpy as np
 import pytest
 from serving_engine.build_model.build import package
-from serving_engine.build_model.read_estimator import Trust, to_skops
+from serving_engine.build_model.builder import Trust
+from serving_engine.build_model.read_estimator import to_skops
 from serving_engine.errors import UsageError
 from serving_engine.runtimes.load import load_directory
 from serving_engine.runtimes.scikit_learn.loading import parse

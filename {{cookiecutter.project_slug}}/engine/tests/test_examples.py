@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import pytest
 from serving_engine import Service
-from serving_engine.build_model import dependency_advice, layout_search
+from serving_engine.build_model import candidate, dependency_advice
 from serving_engine.build_model.examples import read_examples
 from serving_engine.build_model.publish import restore
 from serving_engine.build_model.report import report_lines, signature_table
@@ -16,6 +16,7 @@ from serving_engine.build_model.row_files import read_rows
 from serving_engine.cli.main import run_command_line
 from serving_engine.errors import ModelError, UsageError
 from serving_engine.model_files.manifest import Manifest, read_manifest
+from serving_engine.runtimes.base import OwnerCode
 from serving_engine.runtimes.scikit_learn import skops_io
 from serving_engine.schema.signature import Column
 from sklearn.compose import make_column_transformer
@@ -152,7 +153,7 @@ def test_outputs_get_the_chosen_names(tmp_path: Path) -> None:
 def test_a_model_whose_served_predictions_differ_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout_search, "predictions_agree", lambda *_: False)
+    monkeypatch.setattr(candidate, "predictions_agree", lambda *_: False)
     with pytest.raises(
         UsageError, match=r"prediction mismatch on example row 0 .*: [-0-9.]+ was expected"
     ):
@@ -286,18 +287,18 @@ def test_restore_swaps_the_model_and_the_one_that_it_replaced(tmp_path: Path) ->
         package_and_read(tmp_path, LinearRegression().fit(X, X[:, 0]), to_json(X), version=version)
     directory = tmp_path / "model"
     for version in ("2", "3", "2"):
-        restore(directory, None)
+        restore(directory, OwnerCode())
         assert load_directory(directory, 2**24).manifest.version == version
     (directory / ".previous" / "model.skops").write_bytes(b"else")
     with pytest.raises(ModelError, match="should have"):
-        restore(directory, None)
+        restore(directory, OwnerCode())
     assert load_directory(directory, 2**24).manifest.version == "2"
 
 
 def test_restore_without_a_replaced_model_is_an_error(tmp_path: Path) -> None:
     package_and_read(tmp_path, LinearRegression().fit(X, X[:, 0]), to_json(X))
     with pytest.raises(UsageError, match="holds no replaced model"):
-        restore(tmp_path / "model", None)
+        restore(tmp_path / "model", OwnerCode())
 
 
 def test_a_check_that_fails_keeps_the_old_model(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import skops.io
 from serving_engine.model_files import load_errors
-from serving_engine.runtimes.scikit_learn import inputs as inputs_module
+from serving_engine.runtimes import inputs as inputs_module
 from serving_engine.runtimes.scikit_learn import loading, skops_io
 from serving_engine.runtimes.scikit_learn.estimator import ServedEstimator
 from serving_engine.schema.predictions import PredictionFormatter, predictions_agree

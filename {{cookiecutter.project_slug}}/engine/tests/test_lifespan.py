@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from serving_engine.errors import ModelError
 from serving_engine.inference.model import Model
+from serving_engine.model_files import read_artifact
 from serving_engine.runtimes import load
 from serving_engine.runtimes.base import LoadedModel
 from serving_engine.schema.predictions import Outputs, Predictions
@@ -40,13 +41,13 @@ print({"sklearn", "skops", "scipy"} & set(sys.modules))
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The path of every artifact that is read in this process, in order."""
     paths: list[Path] = []
-    read = load.read_artifact
+    read = read_artifact.read_artifact
 
     def recording(path: Path, *rest: object) -> bytes:
         paths.append(path)
         return read(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(load, "read_artifact", recording)
+    monkeypatch.setattr(read_artifact, "read_artifact", recording)
     return paths
 
 

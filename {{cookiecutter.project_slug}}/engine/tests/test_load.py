@@ -40,6 +40,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from . import test_python_runtime
 from .corruptions import (
     Corruption,
     archive,
@@ -291,7 +292,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, type[ModelError], str]] = {
         load_errors.InvalidArtifact,
         "RecursionError",
     ),
-    "another format": (record(format="onnx"), load_errors.UnsupportedFormat, "unsupported"),
+    "another format": (record(format="pmml"), load_errors.UnsupportedFormat, "unsupported"),
     "the format pickle": (record(format="pickle"), load_errors.UnsupportedFormat, "unsupported"),
     "a type that is never trusted": (
         pack_object([fit_iris(LogisticRegression()), os.getcwd]),
@@ -424,6 +425,7 @@ def test_every_corruption_has_its_own_error_in_one_line_with_code_3(
 
 def test_every_load_error_has_a_corruption() -> None:
     tested = {kind for _, kind, _ in CORRUPTIONS.values()} | {load_errors.LoadError}
+    tested |= test_python_runtime.LOAD_ERRORS
     kinds = {kind for kind in vars(load_errors).values() if isinstance(kind, type)}
     assert {kind for kind in kinds if issubclass(kind, load_errors.LoadError)} == tested
 
@@ -729,8 +731,9 @@ print(radius.predict([[1e6, 1e6]]).values)
 
 OWNERS_MODULES = {"f'{self.package}.{module}'", "transformers"}
 """Expressions of module names that the owner sets."""
-CHECKED_MODULES = {("trusted_types.py", "module")}
-"""Names that are checked before: modules of scikit-learn, or the owner's."""
+CHECKED_MODULES = {("trusted_types.py", "module"), ("predictor.py", "module")}
+"""Names that are checked before, of modules of scikit-learn or the owner's; and that of the owner's
+class."""
 
 
 def test_no_module_imports_an_unpickler_at_run_time() -> None:

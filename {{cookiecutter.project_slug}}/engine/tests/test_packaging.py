@@ -25,7 +25,7 @@ from serving_engine.build_model.rejected_models import cannot_predict
 from serving_engine.errors import UsageError
 from serving_engine.model_files.load_errors import GoldenExampleMismatch
 from serving_engine.model_files.manifest import Manifest
-from serving_engine.runtimes.scikit_learn import versions
+from serving_engine.runtimes import versions
 from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.signature import Column, Signature
 from sklearn.base import BaseEstimator, TransformerMixin

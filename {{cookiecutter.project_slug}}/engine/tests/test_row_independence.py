@@ -12,10 +12,11 @@ import pytest
 from serving_engine.build_model.probes import extremes, neighbours
 from serving_engine.inference.batcher import Batcher, QueueLimits
 from serving_engine.inference.prediction_threads import PredictionThreads
+from serving_engine.runtimes.base import OwnerCode
+from serving_engine.runtimes.inputs import MixedNulls, input_builder, rows_by_nulls
 from serving_engine.runtimes.load import read_model
 from serving_engine.runtimes.scikit_learn import loading
 from serving_engine.runtimes.scikit_learn.estimator import ServedEstimator
-from serving_engine.runtimes.scikit_learn.inputs import MixedNulls, input_builder, rows_by_nulls
 from serving_engine.runtimes.scikit_learn.loading import wrap_estimator
 from serving_engine.runtimes.scikit_learn.runtime import ScikitLearnRuntime
 from serving_engine.schema.predictions import Outputs, PredictionFormatter, predictions_agree
@@ -220,9 +221,9 @@ def test_the_manifest_decides_whether_rows_belong_together(
         given.append(together)
 
     monkeypatch.setattr(loading, "wrap_estimator", wrap)
-    manifest, data = read_model(model_dir, 2**24)
+    manifest, files = read_model(model_dir, 2**24)
     probes = manifest.probes.model_copy(update={"row_independent": independent})
-    ScikitLearnRuntime().load(data, manifest.model_copy(update={"probes": probes}), None)
+    ScikitLearnRuntime().load(files, manifest.model_copy(update={"probes": probes}), OwnerCode())
     assert given == [not independent]
 
 

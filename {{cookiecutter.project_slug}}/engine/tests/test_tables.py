@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from serving_engine.build_model import row_files
 from serving_engine.build_model.build import package
-from serving_engine.build_model.read_estimator import Trust
+from serving_engine.build_model.builder import Trust
 from serving_engine.cli.predict_file import predict_file
 from serving_engine.errors import UsageError
 from serving_engine.model_files.manifest import Manifest, read_manifest

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .model_files.manifest import Manifest, read_manifest
     from .runtimes.base import LoadedModel
     from .runtimes.load import load_model
+    from .runtimes.python.model_class import PythonModel
     from .schema.predictions import Outputs, Predictions, predictions_agree
     from .schema.request_parser import Rows
     from .service import Service
@@ -35,6 +36,7 @@ __all__ = [
     "ModelError",
     "Outputs",
     "Predictions",
+    "PythonModel",
     "RequestError",
     "Rows",
     "RowsDep",
@@ -66,6 +68,7 @@ _MODULES = {
     "ModelError": "errors",
     "Outputs": "schema.predictions",
     "Predictions": "schema.predictions",
+    "PythonModel": "runtimes.python.model_class",
     "RequestError": "errors",
     "Rows": "schema.request_parser",
     "RowsDep": "web.dependencies",

@@ -5,9 +5,17 @@ from importlib.metadata import PackageNotFoundError, metadata
 
 ENGINE = "serving-engine"
 EXTRAS = {
+    "joblib": "scikit-learn",
     "lightgbm": "lightgbm",
+    "onnx": "convert",
+    "onnxruntime": "onnx",
     "pandas": "frame",
     "pyarrow": "package",
+    "scikit-learn": "scikit-learn",
+    "scipy": "scikit-learn",
+    "skl2onnx": "convert",
+    "sklearn": "scikit-learn",
+    "skops": "scikit-learn",
     "xgboost": "xgboost",
 }
 """The extra of the engine that brings a package which some models need."""

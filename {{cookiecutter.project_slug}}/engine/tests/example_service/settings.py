@@ -6,6 +6,7 @@ from serving_engine import ServingSettings
 
 
 class Settings(ServingSettings):
-    """The engine's settings, and the module of the service's own transformers."""
+    """The engine's settings, and where the service's own code of models is."""
 
     transformers: ClassVar[str | None] = f"{__package__}.transformers"
+    model_class: ClassVar[str | None] = f"{__package__}.model:Model"

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..runtimes.base import Predict
-from ..runtimes.scikit_learn.prepare import parts
 from ..schema.signature import Cell, CellRows, Column
-from .infer_signature import MAX_CATEGORIES, is_number
+from .errors import NotPackaged
+from .infer_columns import MAX_CATEGORIES, is_number
 from .probes import UNSEEN
-from .read_estimator import NotPackaged
 
 MANY_EXAMPLES = 20
 MOSTLY = 0.9
@@ -71,12 +70,15 @@ class AcceptedValues:
 
 
 def accepted_columns(
-    columns: Sequence[Column], rows: CellRows, model: AcceptedValues, estimator: Any
+    columns: Sequence[Column],
+    rows: CellRows,
+    model: AcceptedValues,
+    known: Sequence[Sequence[Any]] = (),
 ) -> list[Column]:
     """The columns with `nullable` as tested, and with `enforce` if no unseen value is accepted.
 
-    model: its signature allows null in every column. estimator: its encoders may know more
-    categories than the rows have.
+    model: its signature allows null in every column. known: the categories of each encoder of the
+    model, which may be more than the rows have.
     Raises NotPackaged if a row has null in a column in which the model does not accept it.
     """
     nullable = model.accepted_positions(dict.fromkeys(range(len(columns))))
@@ -99,7 +101,7 @@ def accepted_columns(
         update: dict[str, Any] = {"nullable": position in nullable}
         if position in enforced:
             _check_may_be_closed(column, [row[position] for row in rows])
-            groups = _category_groups(column, observed[position], estimator)
+            groups = _category_groups(column, observed[position], known)
             categories = model.accepted_categories(position, groups)
             update |= {"categories": categories, "enforce": True, "minimum": None, "maximum": None}
         accepted.append(column.model_copy(update=update))
@@ -133,16 +135,14 @@ def _unseen_value(column: Column, observed: set[Cell]) -> Cell:
     return int(largest) + 1 if column.dtype == "int64" else largest + 0.5
 
 
-def _category_groups(column: Column, observed: set[Cell], estimator: Any) -> list[list[Any]]:
-    """The values of the examples, then the categories of each encoder of the estimator."""
-    groups = [list(observed)]
-    for part in parts(estimator):
-        for categories in getattr(part, "categories_", None) or ():
-            groups.append(getattr(categories, "tolist", list)())
-    return [_values_of_type(column, group) for group in groups]
+def _category_groups(
+    column: Column, observed: set[Cell], known: Sequence[Sequence[Any]]
+) -> list[list[Any]]:
+    """The values of the examples, then the categories of each encoder."""
+    return [_values_of_type(column, group) for group in (list(observed), *known)]
 
 
-def _values_of_type(column: Column, values: list[Any]) -> list[Any]:
+def _values_of_type(column: Column, values: Sequence[Any]) -> list[Any]:
     if column.dtype == "string":
         return [value for value in values if isinstance(value, str)]
     return [float(value) for value in values if is_number(value)]

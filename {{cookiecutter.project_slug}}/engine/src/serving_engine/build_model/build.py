@@ -1,4 +1,4 @@
-"""Builds a model directory from a fitted estimator: the command `model package`.
+"""Builds a model directory from the owner's files: the command `model package`.
 
 Reading a pickle or joblib file runs the code in it. Only this command does that, for the owner of
 the file; the service reads only the model directory that the command writes.
@@ -8,52 +8,30 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import version as installed
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from ..blas_threads import limit_threads
+from ..distribution import add_command
 from ..model_files.load_errors import LoadError
-from ..model_files.manifest import (
-    SCHEMA_VERSION,
-    ArtifactRecord,
-    Example,
-    Manifest,
-    Probes,
-    Source,
-)
-from ..runtimes.scikit_learn.estimator import takes_records
-from ..runtimes.scikit_learn.loading import parse
-from ..runtimes.scikit_learn.versions import ALWAYS
-from ..schema.signature import Column
-from ..schema.text_cells import MISSING
+from ..model_files.manifest import SCHEMA_VERSION, Example, Manifest, Probes, Source
+from ..runtimes.base import OwnerCode
+from .builder import BuildOptions, Built, Trust
+from .candidate import GOLDEN_EXAMPLES, Candidate, spread
 from .compare import CurrentModel
-from .dependency_advice import installed_releases, needed_libraries
-from .examples import Examples, check_agreement, file_of, read_as_pandas, read_examples
-from .infer_signature import column_names, infer_columns
-from .known_texts import known_texts
-from .layout_search import GOLDEN_EXAMPLES, Candidate, find_layout, spread
+from .errors import NotPackaged
 from .probes import MAX_ROWS, probe
 from .publish import publish
-from .read_estimator import (
-    NotPackaged,
-    Trust,
-    check_may_be_trusted,
-    read_estimator,
-    to_skops,
-)
-from .reference_model import NeedsPandasOutput
 from .report import closed_columns
-from .row_files import TABLES
 
-ARTIFACT = "model.skops"
+BUILDERS = {"scikit-learn": "build_scikit_learn", "onnx": "build_onnx", "python": "build_python"}
+"""The module with the function `build(options)` for each runtime."""
 
 
 def package(
-    file: Path,
+    file: Path | Sequence[Path],
     examples: Path | str,
     directory: Path,
     *,
@@ -62,56 +40,37 @@ def package(
     description: str = "",
     license: str = "",  # noqa: A002 - the name of the manifest's field
     trust: Trust,
+    runtime: str = "scikit-learn",
+    model_class: str | None = None,
     chosen: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     compare: bool = False,
     progress: Callable[[str], None] = lambda _: None,
     check: Callable[[Path], None] = lambda _: None,
 ) -> Path:
-    """Write a model directory from an estimator file and rows of examples.
+    """Write a model directory from the files of a model and rows of examples.
 
-    trust: the types that may be part of the model. chosen: the columns of the examples that the
-    estimator takes. outputs: names of its outputs, if it has several. compare: report how the
-    predictions differ from those of the current model. progress: called with a line about each
-    step. check: called with the folder of the new model before it replaces the old one; raises an
-    error to keep the old one.
+    trust: the types that may be part of the model. runtime: one of BUILDERS.
+    model_class: see `OwnerCode`. chosen: the columns of the examples that the model takes. outputs:
+    names of its outputs, if it has several. compare: report how the predictions differ from those
+    of the current model. progress: called with a line about each step. check: called with the
+    folder of the new model before it replaces the old one; raises an error to keep the old one.
     The old model stays until the new one has passed every check of `serve`, and is then kept for
     `restore`. Returns the path of the manifest.
     Raises UsageError, one line with the remedy; nothing is written then.
     """
     limit_threads()
-    check_may_be_trusted(trust.types, trust.transformers)
-    current = CurrentModel(directory, trust.transformers) if compare else None
-    progress(f"reading {file}")
-    estimator = read_estimator(file, trust)
-    table, names = _read_table(examples, estimator, chosen, progress)
+    code = OwnerCode(trust.transformers, model_class)
+    files = [file] if isinstance(file, Path) else list(file)
+    current = CurrentModel(directory, code) if compare else None
+    options = BuildOptions(files, examples, code, trust, chosen, outputs, progress)
     try:
-        columns = infer_columns(table, names)
-        progress(f"writing {ARTIFACT}, and testing which values the model accepts")
-
-        def write() -> tuple[bytes, list[str], Candidate]:
-            data, types = to_skops(estimator, trust)
-            read = partial(parse, data, types, trust.transformers)
-            return data, types, find_layout(estimator, read, table, columns, outputs)
-
-        try:
-            data, types, served = write()
-        except NeedsPandasOutput:
-            progress("a step needs DataFrames from the one before: set_output(transform='pandas')")
-            estimator.set_output(transform="pandas")
-            data, types, served = write()
+        built = _builder(runtime)(options)
+        served = built.candidate
         for line in closed_columns(served.signature):
             progress(line)
         if current is not None:
-            progress(current.differences(served.signature, served.predict, table.rows, served.rows))
-        progress("testing the model with several threads and with batches")
-        probe_rows = [served.rows[number] for number in spread(len(served.rows), MAX_ROWS)]
-        frames = served.signature.layout == "frame" and not takes_records(estimator)
-        built_with = {
-            "python": ".".join(map(str, sys.version_info[:3])),
-            **{library: installed(library) for library in ALWAYS[1:]},
-            **installed_releases(needed_libraries(types, frames)),
-        }
+            progress(current.differences(served.signature, served.predict, built.rows, served.rows))
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=name,
@@ -119,21 +78,15 @@ def package(
             description=description,
             license=license,
             created=datetime.now(UTC).replace(microsecond=0),
-            source=_source(file),
-            artifact=ArtifactRecord(
-                file=ARTIFACT,
-                format="skops",
-                size=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                trusted_types=types,
-            ),
-            built_with=built_with,
+            source=_source(files),
+            artifact=built.artifact,
+            built_with={"python": ".".join(map(str, sys.version_info[:3])), **built.built_with},
             signature=served.signature,
             examples=_golden_examples(served),
-            probes=Probes(**probe(served.predict, probe_rows, served.signature)),
+            probes=_probes(built, progress),
         )
         progress("verifying the new model")
-        return publish(directory, manifest, data, trust.transformers, check)
+        return publish(directory, manifest, built.files, code, check)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         field = problem["loc"][0]
@@ -144,30 +97,26 @@ def package(
         raise NotPackaged(f"the model cannot be served: {error.problem}.") from error
 
 
-def _read_table(
-    source: Path | str,
-    estimator: Any,
-    chosen: Sequence[str] | None,
-    progress: Callable[[str], None],
-) -> tuple[Examples, list[str]]:
-    """Read the examples, as the model and pandas know them; return them with the columns to use."""
-    table = read_examples(source)
-    names = column_names(estimator, table, chosen)
-    path = file_of(source)
-    if path is not None and path.suffix.lower() in TABLES:
-        texts = [
-            Column(name=name, dtype="string", nullable=True, words=sorted(known & MISSING))
-            for name, known in known_texts(estimator, names).items()
-        ]
-        table = read_as_pandas(path, read_examples(path, texts) if texts else table, texts)
-        check_agreement(table, names)
-    missing = ", ".join(f"{name} {table.missing[name]}" for name in names if name in table.missing)
-    if missing:
-        progress(f"words for a missing value, such as NA, by column: {missing}")
-    others = [str(name) for name in table.rows[0] if name not in names]
-    if others:
-        progress(f"columns that the model does not take: {', '.join(others[:10])}")
-    return table, names
+def _builder(runtime: str) -> Callable[[BuildOptions], Built]:
+    try:
+        build: Callable[[BuildOptions], Built] = import_module(
+            f".{BUILDERS[runtime]}", __package__
+        ).build
+    except ModuleNotFoundError as error:
+        raise NotPackaged(
+            f"the runtime {runtime} needs {error.name}, which is not installed. "
+            f"Add it: {add_command((error.name or runtime).partition('.')[0])}"
+        ) from None
+    return build
+
+
+def _probes(built: Built, progress: Callable[[str], None]) -> Probes:
+    progress("testing the model with several threads and with batches")
+    served = built.candidate
+    rows = [served.rows[number] for number in spread(len(served.rows), MAX_ROWS)]
+    results = probe(served.predict, rows, served.signature)
+    results["thread_safe"] &= built.thread_safe
+    return Probes(**results, fork_safe=built.fork_safe)
 
 
 def _golden_examples(served: Candidate) -> list[Example]:
@@ -181,6 +130,9 @@ def _golden_examples(served: Candidate) -> list[Example]:
     ]
 
 
-def _source(file: Path) -> Source:
-    with file.open("rb") as opened:
-        return Source(file=file.name, sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+def _source(files: Sequence[Path]) -> Source | None:
+    """The record of the packaged file, if it is one: the artifact records several."""
+    if len(files) != 1 or not files[0].is_file():
+        return None
+    with files[0].open("rb") as opened:
+        return Source(file=files[0].name, sha256=hashlib.file_digest(opened, "sha256").hexdigest())

@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..model_files.load_errors import LoadError
-from ..runtimes.base import Predict
+from ..runtimes.base import OwnerCode, Predict
 from ..runtimes.load import load_directory
 from ..schema.predictions import Prediction, PredictionFormatter, numbers_of
 from ..schema.signature import CellRows, Signature
 from ..text import reason
-from .layout_search import convert_cell
-from .read_estimator import NotPackaged
+from .candidate import convert_rows
+from .errors import NotPackaged
 from .row_files import Row
 
 
 class CurrentModel:
     """The model that is in a directory now."""
 
-    def __init__(self, directory: Path, transformers: str | None) -> None:
+    def __init__(self, directory: Path, code: OwnerCode) -> None:
         """Raises NotPackaged if the directory holds no model that may be served."""
         try:
-            self._model = load_directory(directory, sys.maxsize, transformers=transformers)
+            self._model = load_directory(directory, sys.maxsize, code)
         except LoadError as error:
             raise NotPackaged(f"nothing to compare with: {error.problem}.") from None
 
@@ -42,13 +42,7 @@ class CurrentModel:
         if missing:
             return f"{comparison}: the examples lack its columns {', '.join(missing[:10])}"
         try:
-            current_rows = [
-                [
-                    convert_cell(row[column.name], column, current.layout)
-                    for column in current.inputs
-                ]
-                for row in examples
-            ]
+            current_rows = convert_rows(examples, current.inputs, current.layout)
             old = PredictionFormatter(current)(self._model.predict(current_rows))
         except Exception as error:  # the examples are those of the new model
             return f"{comparison}: it fails on the examples ({reason(error)})"

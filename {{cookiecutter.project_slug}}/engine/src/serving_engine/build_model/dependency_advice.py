@@ -8,7 +8,7 @@ from packaging.specifiers import SpecifierSet
 
 from ..distribution import ENGINE, add_command
 from ..model_files.load_errors import LoadError
-from ..runtimes.scikit_learn.versions import ALWAYS, LIBRARIES, distribution_of
+from ..runtimes.versions import ALWAYS, LIBRARIES, distribution_of
 
 
 class DependencyMissing(LoadError):
@@ -29,6 +29,18 @@ def needed_libraries(trusted_types: Sequence[str], frames: bool) -> list[str]:
     return [name for name in LIBRARIES if name in packages]
 
 
+def required_releases(package: str, *, frames: bool) -> dict[str, str]:
+    """The installed release of each distribution that the owner's own requires but the engine.
+
+    package: the owner's. frames: whether the model takes DataFrames. These are what a model of the
+    owner's code may need.
+    """
+    required = {name for name in _requirements(package) or {} if name != ENGINE}
+    if frames:
+        required.add("pandas")
+    return installed_releases(sorted(required))
+
+
 def missing_dependencies(
     built_with: Mapping[str, str], package: str, *, pin: bool = True
 ) -> list[str]:
@@ -44,15 +56,16 @@ def missing_dependencies(
     of_engine = _requirements(ENGINE, extras) or {}
     required = {**of_engine, **of_project}
     commands = []
-    major, minor, *_ = map(int, built_with["scikit-learn"].split("."))
-    allowed = [
-        requirements["scikit-learn"].specifier
-        for requirements in (of_engine, of_project)
-        if "scikit-learn" in requirements
-    ]
-    later = f"{major}.{minor + 1}.0"
-    if not _in_all(built_with["scikit-learn"], allowed) or (pin and _in_all(later, allowed)):
-        commands.append(f"uv add 'scikit-learn~={major}.{minor}.0'")
+    if "scikit-learn" in built_with:
+        major, minor, *_ = map(int, built_with["scikit-learn"].split("."))
+        allowed = [
+            requirements["scikit-learn"].specifier
+            for requirements in (of_engine, of_project)
+            if "scikit-learn" in requirements
+        ]
+        later = f"{major}.{minor + 1}.0"
+        if not _in_all(built_with["scikit-learn"], allowed) or (pin and _in_all(later, allowed)):
+            commands.append(f"uv add 'scikit-learn~={major}.{minor}.0'")
     for name in built_with.keys() - set(ALWAYS):
         if (distribution_of(name) or name) not in required:
             commands.append(add_command(name, built_with[name]))

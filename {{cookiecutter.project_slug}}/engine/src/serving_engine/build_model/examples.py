@@ -9,14 +9,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 
-from ..runtimes.scikit_learn.versions import LIBRARIES
+from ..runtimes.versions import LIBRARIES
 from ..schema.signature import Column
 from ..schema.text_cells import read_table
 from ..text import reason
-from .read_estimator import PICKLES, NotPackaged, warn_of_pickle
+from .errors import NotPackaged
+from .pickles import PICKLES, read_pickle
 from .rejected_models import unreadable
 from .row_files import (
     PACKAGE,
@@ -155,9 +155,8 @@ def _read_parquet_frame(path: Path) -> Any:
 
 def _read_pickled_frame(path: Path) -> Any:
     check_content(path)
-    warn_of_pickle(path)
     try:
-        return joblib.load(path)
+        return read_pickle(path)
     except Exception as error:  # a pickle may raise any exception
         raise NotPackaged(unreadable(path, error, LIBRARIES)) from error
 

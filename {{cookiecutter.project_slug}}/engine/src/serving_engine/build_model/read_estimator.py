@@ -1,48 +1,23 @@
 """Reads a fitted estimator from a file, and writes it as a skops file."""
 
-import logging
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
 from sklearn.exceptions import InconsistentVersionWarning
 
-from ..errors import UsageError
 from ..model_files.load_errors import LoadError, UntrustedTypes, VersionMismatch
 from ..runtimes.scikit_learn import skops_io
 from ..runtimes.scikit_learn.loading import parse
 from ..runtimes.scikit_learn.trusted_types import check_trusted, is_part_of_a_library
-from ..runtimes.scikit_learn.versions import LIBRARIES, check_release
-from ..text import one_line, reason
+from ..runtimes.versions import LIBRARIES, check_release
+from ..text import reason
+from .builder import Trust
+from .errors import NotPackaged
+from .pickles import PICKLES, read_pickle
 from .portable import portable
 from .rejected_models import cannot_predict, unreadable, unsupported_suffix, wrong_content
-
-logger = logging.getLogger(__name__)
-
-PICKLES = {".joblib", ".pkl", ".pickle"}
-
-
-@dataclass(frozen=True)
-class Trust:
-    """The types that the owner of a model trusts, besides those that skops trusts by itself.
-
-    types: names of reviewed types. transformers: name of the module whose classes may be trusted.
-    review: called with the names of other types; returns whether the owner trusts them.
-    """
-
-    types: Sequence[str] = ()
-    transformers: str | None = None
-    review: Callable[[Sequence[str]], bool] = lambda _: False
-
-
-class NotPackaged(UsageError):
-    """No model can be built from the file. `str()` is one printable line."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(one_line(text, most=4000))
 
 
 def read_estimator(path: Path, trust: Trust) -> Any:
@@ -102,17 +77,11 @@ def _check_review(types: Sequence[str], trust: Trust) -> None:
         )
 
 
-def warn_of_pickle(path: Path) -> None:
-    """Log a warning that reading a pickle may run any code."""
-    logger.warning(one_line(f"reading {path} runs the code in it: package only your own files"))
-
-
 def _read_pickle(path: Path) -> Any:
-    warn_of_pickle(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            estimator = joblib.load(path)
+            estimator = read_pickle(path)
         except Exception as error:  # a pickle may raise any exception
             _check_releases(path, caught)
             raise NotPackaged(unreadable(path, error, LIBRARIES)) from error

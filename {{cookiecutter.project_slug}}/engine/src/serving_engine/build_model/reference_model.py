@@ -11,7 +11,7 @@ from ..runtimes.scikit_learn.estimator import dense, indicator_probabilities
 from ..schema.predictions import Outputs, Prediction, PredictionFormatter
 from ..schema.signature import Signature
 from ..text import one_line
-from .read_estimator import NotPackaged
+from .errors import NotPackaged
 from .rejected_cells import picks_by_name, why_it_fails
 
 

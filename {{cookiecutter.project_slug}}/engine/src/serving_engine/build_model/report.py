@@ -12,10 +12,10 @@ from pathlib import Path
 from ..errors import ModelError
 from ..heap import trim_heap
 from ..model_files.manifest import Manifest
-from ..runtimes.base import LoadedModel, Predict
+from ..runtimes.base import LoadedModel, ModelFiles, OwnerCode, Predict
 from ..runtimes.load import build_model
 from ..runtimes.registry import find_runtime
-from ..runtimes.scikit_learn.versions import LIBRARIES
+from ..runtimes.versions import LIBRARIES
 from ..schema.signature import CellRows, Column, Signature
 from .probes import probe
 
@@ -52,19 +52,19 @@ def closed_columns(signature: Signature) -> Iterator[str]:
 
 
 def build_and_measure(
-    manifest: Manifest, data: bytes, transformers: str | None
+    manifest: Manifest, files: ModelFiles, code: OwnerCode
 ) -> tuple[LoadedModel, int | None]:
     """Build a model from the results of `read_model`; also return its bytes of memory.
 
     The memory is None if the system does not report it. Raises ModelError.
     """
-    find_runtime(manifest.artifact.format).import_libraries()
+    find_runtime(manifest.artifact.format).import_libraries(code)
     for name in manifest.built_with.keys() & set(LIBRARIES):
         with suppress(ImportError):  # `build_model` reports it
             import_module(name)  # its memory is not the model's
     gc.collect()
     before = _resident_bytes()
-    loaded = build_model(manifest, data, time.perf_counter(), transformers=transformers)
+    loaded = build_model(manifest, files, time.perf_counter(), code)
     gc.collect()
     trim_heap()
     after = _resident_bytes()
@@ -80,7 +80,7 @@ def report_lines(loaded: LoadedModel, memory: int | None, batch_rows: int) -> It
     manifest = loaded.manifest
     rows = manifest.example_rows
     in_memory = "" if memory is None else f", {memory / 1e6:.1f} MB of memory"
-    yield f"size: {manifest.artifact.size / 1e3:.1f} kB{in_memory}"
+    yield f"size: {manifest.artifact.total_size / 1e3:.1f} kB{in_memory}"
     one = _milliseconds(loaded.predict, rows[:1])
     many = _milliseconds(loaded.predict, list(islice(cycle(rows), batch_rows)))
     yield f"time: one row {one:.2f} ms, {batch_rows} rows {many:.2f} ms"

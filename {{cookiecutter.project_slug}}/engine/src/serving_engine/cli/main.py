@@ -156,11 +156,11 @@ def _serve_with_workers(service: "Service", settings: "ServingSettings") -> None
 def _check(service: "Service", options: argparse.Namespace) -> None:
     import asyncio
 
-    from ..runtimes.load import read_model
+    from ..runtimes.load import owner_code, read_model
     from ..settings import load_settings
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
-    manifest, data = read_model(settings.model_dir, settings.max_model_bytes)
+    manifest, files = read_model(settings.model_dir, settings.max_model_bytes)
     if not options.without_dependencies:
         from ..build_model.dependency_advice import check_dependencies
 
@@ -168,7 +168,7 @@ def _check(service: "Service", options: argparse.Namespace) -> None:
     # This import takes seconds: errors of `read_model` do not wait for it.
     from ..build_model.report import build_and_measure, report_lines
 
-    loaded, memory = build_and_measure(manifest, data, settings.transformers)
+    loaded, memory = build_and_measure(manifest, files, owner_code(settings))
     app = service.import_create_app()(settings, loaded)
 
     async def start_once() -> None:

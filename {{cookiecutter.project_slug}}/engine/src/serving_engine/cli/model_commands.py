@@ -33,8 +33,8 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
     package = commands.add_parser(
         "package",
-        help="make a model directory from a fitted estimator",
-        description="Read a fitted estimator and example rows; infer the signature, record golden "
+        help="make a model directory from your model",
+        description="Read a model and example rows; infer the signature, record golden "
         "examples, and write a model directory that `serve` accepts. `model restore` brings back "
         "the old model.",
     )
@@ -58,7 +58,19 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def _add_package_options(package: argparse.ArgumentParser) -> None:
-    package.add_argument("file", type=Path, metavar="FILE", help="a .joblib, .pkl or .skops file")
+    package.add_argument(
+        "file",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="the model: a .joblib, .pkl or .skops file; for the runtime python, the files and "
+        "folders that your class loads; for onnx, an .onnx file or an estimator to convert",
+    )
+    package.add_argument(
+        "--runtime",
+        choices=["scikit-learn", "onnx", "python"],
+        help="what will run the model (default: what this service was generated for)",
+    )
     package.add_argument(
         "--examples",
         required=True,
@@ -111,8 +123,8 @@ def _fetch(service: Service, options: argparse.Namespace) -> None:
 
 def _package(service: Service, options: argparse.Namespace) -> None:
     from ..build_model.build import package
+    from ..build_model.builder import Trust
     from ..build_model.dependency_advice import missing_dependencies
-    from ..build_model.read_estimator import Trust
     from ..build_model.report import signature_table
     from ..model_files.manifest import read_manifest
 
@@ -122,11 +134,13 @@ def _package(service: Service, options: argparse.Namespace) -> None:
         options.file,
         options.examples,
         settings.model_dir,
-        name=options.name or options.file.stem,
+        name=options.name or (options.file[0].stem if options.file else service.package),
         version=options.version,
         description=options.description,
         license=options.license,
         trust=Trust(options.trust, settings.transformers, _review),
+        runtime=options.runtime or settings.runtime,
+        model_class=settings.model_class,
         chosen=options.columns,
         outputs=options.outputs,
         compare=options.compare,
@@ -145,7 +159,7 @@ def _package(service: Service, options: argparse.Namespace) -> None:
 
 def _check_in_new_process(service: Service, staging: Path, directory: Path) -> str:
     """Run `check` in a new process, which imports only what `serve` imports; return its output."""
-    from ..build_model.read_estimator import NotPackaged
+    from ..build_model.errors import NotPackaged
 
     _progress("checking the new model in a new process")
     command = [sys.executable, "-m", service.package, "check", "--model-dir", str(staging)]
@@ -177,9 +191,10 @@ def _progress(text: str) -> None:
 def _restore(service: Service, options: argparse.Namespace) -> None:
     from ..build_model.publish import restore
     from ..model_files.manifest import read_manifest
+    from ..runtimes.load import owner_code
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
-    restore(settings.model_dir, settings.transformers)
+    restore(settings.model_dir, owner_code(settings))
     manifest = read_manifest(settings.model_dir)
     print(f"restored {manifest.name} {manifest.version} in {settings.model_dir}")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from ..build_model.examples import read_examples
-from ..build_model.read_estimator import PICKLES
+from ..build_model.pickles import PICKLES
 from ..build_model.row_files import Row, read_rows
 from ..errors import FieldError, RequestError, UsageError
 from ..runtimes.base import LoadedModel

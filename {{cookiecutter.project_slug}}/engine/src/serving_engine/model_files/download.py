@@ -1,4 +1,4 @@
-"""Downloads the manifest and the artifact of a model, verifies both, and writes both or neither.
+"""Downloads the manifest and the files of a model, verifies them, and writes all or none.
 
 The template's hook runs this file by its path, with Python 3.8 and `requests` 2.23 or later.
 """
@@ -39,10 +39,10 @@ class Limits(NamedTuple):  # a dataclass would fail in a module that is not in s
     connect: float = 5
     read: float = 15  # without a byte received
     total: float = 120  # of the whole call: name lookups, redirects, waits, retries
-    attempts: int = 4  # for each of the two files
+    attempts: int = 4  # for each file
     backoff: float = 0.5  # upper bound of the first random wait; it doubles with each attempt
     max_redirects: int = 5
-    max_bytes: int = 512 * 1024 * 1024  # of the artifact
+    max_bytes: int = 512 * 1024 * 1024  # of all files
 
 
 def fetch_model(
@@ -53,10 +53,10 @@ def fetch_model(
     limits: Limits = Limits(),  # noqa: B008 (it never changes)
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Download a manifest and its artifact into `target`; return the path of the manifest.
+    """Download a manifest and its files into `target`; return the path of the manifest.
 
     source: an https URL of a manifest.json (http on this machine only), or a local path; the
-    artifact is in the same directory.
+    files are in the same directory, or below it.
     sha256: of the manifest, in hex; without it the manifest is not verified.
     progress: called after every tenth with the bytes received and the bytes expected.
     A file whose checksum is right already is not downloaded. Raises FetchError, and `target` still
@@ -70,13 +70,16 @@ def fetch_model(
             target.mkdir(parents=True, exist_ok=True)
             if sha256 is None or _sha256(manifest) != sha256.lower():
                 new = fetch.receive(source, sha256)
-            name, size, digest = fetch.artifact_of(new)
-            if _sha256(target / name) != digest:
-                is_url = "://" in source
-                artifact = urljoin(source, name) if is_url else f"{Path(source).parent}/{name}"
-                fetch.publish(fetch.receive(artifact, digest, size), target / name)
+            parts = {}
+            for name, size, digest in fetch.files_of(new):
+                if _sha256(target / name) != digest:
+                    is_url = "://" in source
+                    file = urljoin(source, name) if is_url else f"{Path(source).parent}/{name}"
+                    parts[name] = fetch.receive(file, digest, size)
+            for name, part in parts.items():
+                fetch.publish(part, target / name)
             if new != manifest:
-                fetch.publish(new, manifest)  # last: it must never name an artifact that is missing
+                fetch.publish(new, manifest)  # last: it must never name a file that is missing
         except OSError as error:
             problem = f"{error.filename or target}: {error.strerror or error}."
             raise FetchError(f"{problem} Check the path, its permissions and the space.") from error
@@ -92,14 +95,16 @@ class _Fetch:
         self.target = target
         self.prefix = f".fetch-{os.urandom(8).hex()}"
         self.report = report
+        self.count = 0
         self.shown = str(target)  # the name of the source in messages
 
-    def receive(self, source: str, sha256: str | None, size: int = 0) -> Path:
+    def receive(self, source: str, sha256: str | None, size: int | None = None) -> Path:
         """Download `source` into a temporary file, verify it, and return its path.
 
-        size: of the artifact; 0 for a manifest, whose size is not known.
+        size: None for a manifest, whose size is not known.
         """
-        part = self.target / f"{self.prefix}-{size}.part"
+        self.count += 1
+        part = self.target / f"{self.prefix}-{self.count}.part"
         attempt = 0
         mismatched = False
         self.shown = re.sub("//[^/]*@", "//", source.partition("?")[0])  # without secrets
@@ -126,7 +131,7 @@ class _Fetch:
                     mismatched = True
                     self.etag = ""
 
-    def attempt(self, source: str, size: int, sink: BinaryIO) -> None:
+    def attempt(self, source: str, size: int | None, sink: BinaryIO) -> None:
         """Write the download to the sink, or continue where the last attempt ended."""
         if not (self.etag and size):
             sink.truncate(sink.seek(0))
@@ -135,14 +140,14 @@ class _Fetch:
         while block := self.next_of(blocks):
             before = sink.tell()
             after = before + len(block)
-            if after > (size or 2**20):  # a manifest: 1 MiB
+            if after > (2**20 if size is None else size):  # a manifest: 1 MiB
                 raise FetchError(f"{self.shown}: size mismatch, it is too long. Check the URL.")
             sink.write(block)
             if size and before * 10 // size < after * 10 // size:
                 self.report(after, size)
         sink.flush()
         os.fsync(sink.fileno())
-        if sink.tell() < size:
+        if size is not None and sink.tell() < size:
             got = f"only {sink.tell()} of {size} bytes arrived"
             raise FetchError(f"{self.shown}: {got}. Try again.", retry=0)
 
@@ -176,7 +181,7 @@ class _Fetch:
         final = isinstance(error, ValueError) or not isinstance(error, requests.RequestException)
         return FetchError(f"{text} Check the URL, the network, the proxy.", None if final else 0)
 
-    def download(self, source: str, size: int, sink: BinaryIO) -> Iterator[bytes]:
+    def download(self, source: str, size: int | None, sink: BinaryIO) -> Iterator[bytes]:
         """The body, after redirects. Each URL is checked before a request is sent to it."""
         headers = {"Accept-Encoding": "identity", "User-Agent": "model-fetch"}
         if start := sink.tell():
@@ -207,7 +212,7 @@ class _Fetch:
                     login = login if urlsplit(url)[:2] == parts[:2] else ""
         raise FetchError(f"{self.shown}: too many redirects. Use the final URL.")
 
-    def check_response(self, response: requests.Response, size: int, sink: BinaryIO) -> None:
+    def check_response(self, response: requests.Response, size: int | None, sink: BinaryIO) -> None:
         """Move the sink to the place of the response's body, or raise FetchError."""
         status = response.status_code
         headers = response.headers
@@ -217,7 +222,7 @@ class _Fetch:
             retry = int(after or 0) if re.fullmatch("([12]?[0-9]|30)?", after) else None
             raise FetchError(f"{self.shown}: status {status}. Try again later.", retry)
         if start and status in (206, 416):
-            if headers.get("Content-Range") != f"bytes {start}-{size - 1}/{size}":
+            if headers.get("Content-Range") != f"bytes {start}-{(size or 0) - 1}/{size}":
                 self.etag = ""
                 raise FetchError(f"{self.shown}: invalid range. Try again.", retry=0)
         elif status != requests.codes.ok:
@@ -231,19 +236,26 @@ class _Fetch:
                 f"{self.shown}: unsupported Content-Encoding. Disable it on the server."
             )
 
-    def artifact_of(self, manifest: Path) -> tuple[str, int, str]:
-        """The name, the size and the SHA-256 of the artifact in a manifest."""
+    def files_of(self, manifest: Path) -> list[tuple[str, int, str]]:
+        """The path, the size and the SHA-256 of each file that a manifest names."""
         with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-            record = json.loads(manifest.read_bytes())["artifact"]
-            name = record["file"]
-            size = record["size"]
-            valid = re.fullmatch(r"(?!(?i:manifest\.json)$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name)
-            if valid and isinstance(size, int) and 0 < size <= self.limits.max_bytes:
-                return name, size, str(record["sha256"])
+            artifact = json.loads(manifest.read_bytes())["artifact"]
+            several = "files" in artifact
+            records = artifact["files"] if several else [artifact]
+            files = [(record["file"], record["size"], str(record["sha256"])) for record in records]
+            part = "[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
+            path = rf"(?!(?i:manifest\.json)$){part}(/{part}){{0,9}}"
+            valid = all(
+                re.fullmatch(path, name) and isinstance(size, int) and size > -several
+                for name, size, _ in files
+            )
+            if valid and sum(size for _, size, _ in files) <= self.limits.max_bytes:
+                return files
         raise FetchError(f"{self.shown}: invalid manifest, or a too large model. Check the URL.")
 
     def publish(self, part: Path, final: Path) -> None:
         """Move a part to its final name, durably."""
+        final.parent.mkdir(parents=True, exist_ok=True)
         for pause in (0.1, 0.2, 0.4, 0.8, 0):
             try:
                 part.replace(final)
@@ -253,7 +265,7 @@ class _Fetch:
                     raise
                 time.sleep(pause)
         with contextlib.suppress(OSError):  # Windows, and some file systems, cannot
-            folder = os.open(self.target, os.O_RDONLY)
+            folder = os.open(final.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
 

@@ -76,6 +76,12 @@ class ArtifactUnreadable(LoadError):
     remedy = _MAKE_READABLE
 
 
+class NoRoomForCopies(LoadError):
+    """The files of the model cannot be copied to a private folder."""
+
+    remedy = "Set TMPDIR to a folder that this process may write to, with room for the model."
+
+
 class SizeMismatch(LoadError):
     """The size of the artifact is not the manifest's."""
 
@@ -114,6 +120,18 @@ class UntrustedTypes(LoadError):
 
 class InvalidArtifact(LoadError):
     """The artifact cannot be parsed."""
+
+
+class ModelClassInvalid(LoadError):
+    """The owner's class of a model cannot be imported, or is no `PythonModel`."""
+
+    remedy = "Correct the class that the settings name in `model_class`."
+
+
+class ModelClassFailed(LoadError):
+    """The owner's class raises an error while it loads the files of its model."""
+
+    remedy = "Correct its method `load`, or package the model again."
 
 
 class SignatureMismatch(LoadError):

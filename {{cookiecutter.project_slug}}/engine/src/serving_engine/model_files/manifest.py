@@ -1,13 +1,13 @@
-"""`manifest.json`: the record of a model. The artifact is in the same directory."""
+"""`manifest.json`: the record of a model, whose files are in the same directory."""
 
 import json
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ..schema.signature import Name, Record, Signature
 from .load_errors import (
@@ -24,17 +24,57 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
 SCHEMA_VERSION: Final = 1
 
+_NAME = "[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+FilePath = Annotated[str, Field(pattern=rf"^{_NAME}(/{_NAME}){{0,9}}$")]
+"""A path relative to the model directory, with / between its parts. It cannot leave it."""
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FileRecord(Record):
+    """A file of a model. Its size and SHA-256 are verified before a parser sees it."""
+
+    file: FilePath
+    size: Annotated[int, Field(ge=0)]
+    sha256: Digest
 
 
 class ArtifactRecord(Record):
-    """The artifact file. Size and SHA-256 of its bytes are verified before a parser sees them."""
+    """The artifact: one file with its size and SHA-256, or the list of its files."""
 
-    file: FileName
+    file: FileName | None = None
     format: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,20}$")]
-    size: Annotated[int, Field(gt=0)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(gt=0)] | None = None
+    sha256: Digest | None = None
+    files: Annotated[list[FileRecord], Field(max_length=10_000)] | None = None
     trusted_types: list[str] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        single = [self.file, self.size, self.sha256]
+        if any(value is None for value in single) == (self.files is None):
+            raise ValueError("the artifact needs file, size and sha256, or files")
+        if self.files is not None:
+            if single != [None, None, None]:
+                raise ValueError("the artifact has one file or files, not both")
+            names = [record.file.casefold() for record in self.files]
+            folders = {name[:end] for name in names for end, c in enumerate(name) if c == "/"}
+            names.append(MANIFEST)
+            if len(set(names)) != len(names) or folders.intersection(names):
+                raise ValueError("two files of the artifact have the same name")
+        return self
+
+    @property
+    def records(self) -> list[FileRecord]:
+        """Its files."""
+        if self.files is not None:
+            return self.files
+        return [FileRecord.model_construct(file=self.file, size=self.size, sha256=self.sha256)]
+
+    @property
+    def total_size(self) -> int:
+        """The bytes of all files."""
+        return sum(record.size for record in self.records)
 
 
 class Example(Record):
@@ -48,7 +88,7 @@ class Source(Record):
     """The file that was packaged."""
 
     file: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Digest
 
 
 class Tolerance(Record):
@@ -63,10 +103,12 @@ class Probes(Record):
 
     thread_safe: the same call gives bit-equal outputs from several threads.
     row_independent: a row gets the same prediction alone and in any batch.
+    fork_safe: forked processes may share the loaded model; if not, every worker loads its own.
     """
 
     thread_safe: bool
     row_independent: bool
+    fork_safe: bool = True
 
 
 class Manifest(Record):

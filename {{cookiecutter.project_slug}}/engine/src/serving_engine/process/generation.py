@@ -92,16 +92,16 @@ class WorkerSlot:
         """Return the seconds since its process was started."""
         return time.monotonic() - self._started
 
-    def hangs(self, seconds: float, hang_timeout: float) -> bool:
+    def hangs(self, seconds: float, hang_timeout: float, start_timeout: float) -> bool:
         """Return whether its event loop has sent no heartbeat for too long.
 
-        seconds: since the last call of this method.
+        seconds: since the last call of this method. start_timeout: see `Generation`.
         """
         silence = self._heartbeat.silence(seconds)
         if self.slot.state == State.DRAINING:
             return False
         starting = self.slot.state == State.STARTING
-        return silence > (WARM_UP_TIMEOUT if starting else hang_timeout)
+        return silence > (start_timeout if starting else hang_timeout)
 
     def accepts_connections(self) -> bool:
         """Return whether its process accepts connections, also during a drain."""
@@ -278,10 +278,20 @@ class Generation:
         record = self.channel.read_record()
         return f"{record['name']} {record['version']}"
 
+    def shares_model(self) -> bool:
+        """Return whether the workers share the model of the loader, not load one each."""
+        shares: bool = self.channel.read_record()["probes"]["fork_safe"]
+        return shares
+
+    def start_timeout(self, load_timeout: float) -> float:
+        """Return the seconds that a worker may need before it is warm."""
+        return WARM_UP_TIMEOUT + (0 if self.shares_model() else load_timeout)
+
     def log_memory(self) -> None:
         """Log how much memory the processes take."""
         workers = [worker.slot.pid for worker in self.ready()]
-        log_memory_report(self.slot.model_bytes, workers, [os.getpid(), self.loader])
+        others = [os.getpid(), self.loader]
+        log_memory_report(self.slot.model_bytes, workers, others, shared=self.shares_model())
 
     def close(self) -> None:
         """Close the files that the supervisor holds for processes that have ended."""

@@ -12,7 +12,8 @@ from socket import socket
 from ..errors import StartupError
 from ..heap import freeze_heap
 from ..model_files.manifest import read_manifest
-from ..runtimes.load import load_model
+from ..model_files.read_artifact import VerifiedCopies
+from ..runtimes.load import build_model, owner_code, read_model
 from ..runtimes.registry import find_runtime
 from ..schema.compatibility import check_accepts_as_much
 from ..schema.signature import Signature
@@ -50,11 +51,19 @@ def load_and_fork(
     """
     manifest = read_manifest(settings.model_dir)  # before the imports: its errors come at once
     create_app = service.import_create_app()
-    find_runtime(manifest.artifact.format).import_libraries()
+    code = owner_code(settings)
+    if manifest.probes.fork_safe:
+        find_runtime(manifest.artifact.format).import_libraries(code)
     import_event_loop()
     before = anonymous_bytes("self")
-    loaded = load_model(settings)
-    signature = loaded.manifest.signature
+    started = time.perf_counter()
+    manifest, files = read_model(settings.model_dir, settings.max_model_bytes)
+    loaded = None
+    if manifest.probes.fork_safe:
+        loaded = build_model(manifest, files, started, code)
+    elif isinstance(files, VerifiedCopies):
+        files.detach()  # each worker loads them, also after this process has ended
+    signature = manifest.signature
     if replaced is not None:
         served = Signature.model_validate(replaced.read_record()["signature"])
         check_accepts_as_much(served, signature)
@@ -65,7 +74,7 @@ def load_and_fork(
             f"a library of the model has started threads ({', '.join(threads)}), which a fork does "
             "not copy. Set SERVING_WORKERS=1."
         )
-    channel.write_record(loaded.manifest)
+    channel.write_record(manifest)
     slot.model_bytes = max(0, anonymous_bytes("self") - before)
     slot.state = State.LOADED
 
@@ -75,7 +84,11 @@ def load_and_fork(
     for number, listener in channel.requests(heartbeat):
 
         def run(number: int = number, listener: int = listener) -> None:
-            app = create_app(settings, loaded)
+            model = loaded
+            if model is None:
+                model = build_model(manifest, files, time.perf_counter(), code)
+                slot.model_bytes = max(0, anonymous_bytes("self") - before)
+            app = create_app(settings, model)
             serve_as_worker(app, settings, scoreboard, number, listeners[listener])
 
         def record_pid(pid: int, number: int = number) -> None:

@@ -58,8 +58,8 @@ class LoaderChannel:
                 yield _REQUEST.unpack(request)
 
     def write_record(self, manifest: Manifest) -> None:
-        """Record name, version and signature of the model."""
-        text = manifest.model_dump_json(include={"name", "version", "signature"})
+        """Record name, version, signature and probes of the model."""
+        text = manifest.model_dump_json(include={"name", "version", "signature", "probes"})
         os.write(self._record, text.encode())
 
     def read_record(self) -> dict[str, Any]:

@@ -18,14 +18,14 @@ Stat = tuple[int, int, int]
 class ManifestWatch:
     """Detects that another model is in a model directory.
 
-    A copy may write the manifest before the artifact. So a change counts when the artifact is the
-    one that the manifest records, or when nothing has changed for a while.
+    A copy may write the manifest before the other files. So a change counts when these are the
+    ones that the manifest records, or when nothing has changed for a while.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._manifest = _stat(directory / MANIFEST)
-        self._artifact: Stat | None = None
+        self._files: list[Stat | None] = []
         self._pending = False
         self._settled_at = 0.0
         self._next = 0.0
@@ -39,7 +39,7 @@ class ManifestWatch:
         manifest = _stat(self._directory / MANIFEST) or self._manifest
         if manifest != self._manifest:
             self._manifest = manifest
-            self._artifact = None
+            self._files = []
             self._pending = True
             self._settled_at = now + SETTLE_TIMEOUT
         if not self._pending:
@@ -48,19 +48,21 @@ class ManifestWatch:
         return not self._pending
 
     def _files_agree(self, now: float) -> bool:
-        """Return whether the artifact is the manifest's; read it only if it has changed."""
+        """Return whether the files are the manifest's; read them only if one has changed."""
         try:
-            record = read_manifest(self._directory).artifact
-            path = self._directory / record.file
-            artifact = _stat(path)
-            if artifact == self._artifact:
+            records = read_manifest(self._directory).artifact.records
+            files = [_stat(self._directory / record.file) for record in records]
+            if files == self._files and files:
                 return False
-            self._artifact = artifact
+            self._files = files
             self._settled_at = now + SETTLE_TIMEOUT
-            with open_regular(path) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
+            return all(self._digest(record.file) == record.sha256 for record in records)
         except (ModelError, OSError):
             return False
+
+    def _digest(self, name: str) -> str:
+        with open_regular(self._directory / name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stat(path: Path) -> Stat | None:

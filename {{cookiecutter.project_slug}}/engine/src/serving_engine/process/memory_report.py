@@ -9,11 +9,13 @@ from ..text import human_bytes
 logger = logging.getLogger("memory")
 
 
-def log_memory_report(model_bytes: int, workers: Sequence[int], others: Sequence[int]) -> None:
+def log_memory_report(
+    model_bytes: int, workers: Sequence[int], others: Sequence[int], *, shared: bool = True
+) -> None:
     """Log one line about the memory of a service.
 
     model_bytes: memory of the model. workers, others: process ids; others are the supervisor and
-    the loader.
+    the loader. shared: whether the workers share the model, or each has loaded its own.
     A page that n processes share counts as 1/n for each (PSS). Workers with a copy each would
     still share the pages that are mapped from files: programs and libraries.
     """
@@ -24,21 +26,22 @@ def log_memory_report(model_bytes: int, workers: Sequence[int], others: Sequence
         logger.info("memory report: not available, the system has no /proc/PID/smaps_rollup")
         return
     count = len(rollups)
-    shared = sum(rollup["Shared_Clean"] + rollup["Shared_Dirty"] for rollup in rollups) // count
+    in_common = sum(rollup["Shared_Clean"] + rollup["Shared_Dirty"] for rollup in rollups) // count
     private = sum(rollup["Private_Clean"] + rollup["Private_Dirty"] for rollup in rollups) // count
     copies = sum(rollup["Anonymous"] + rollup["Pss"] - rollup["Pss_Anon"] for rollup in rollups)
     logger.info(
-        "memory: the model takes %s; each of %d workers shares %s and has %s private; "
+        "memory: the model takes %s%s; each of %d workers shares %s and has %s private; "
         "%s in total, %s if every worker had its own copy",
         human_bytes(model_bytes),
+        "" if shared else " in every worker, as it may not be shared by fork",
         count,
-        human_bytes(shared),
+        human_bytes(in_common),
         human_bytes(private),
         human_bytes(total),
         human_bytes(copies),
         extra={
             "model_bytes": model_bytes,
-            "shared_bytes": shared,
+            "shared_bytes": in_common,
             "private_bytes": private,
             "total_bytes": total,
             "copies_bytes": copies,

@@ -254,8 +254,10 @@ class Supervisor:
 
     def _check_hangs(self, seconds: float) -> None:
         for generation in self._generations():
-            for worker in generation.alive():
-                if worker.hangs(seconds, self._settings.hang_timeout):
+            alive = generation.alive()
+            start_timeout = generation.start_timeout(self._settings.load_timeout) if alive else 0
+            for worker in alive:
+                if worker.hangs(seconds, self._settings.hang_timeout, start_timeout):
                     logger.warning("worker %d hangs: killing it", worker.number)
                     kill(worker.slot.pid)
                     if generation is self._starting:

@@ -6,15 +6,31 @@ extra in pyproject.toml.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
-from ..model_files.manifest import Manifest
+from ..model_files.manifest import ArtifactRecord, Manifest
 from ..schema.predictions import Outputs
 from ..schema.request_parser import Values
 from ..schema.signature import CellRows
 
 Predict = Callable[[Values], Outputs]
 """Predicts n rows, each in signature order; raises any exception of the model."""
+
+ModelFiles = Any
+"""The verified files of a model: what `Runtime.read` returns and `Runtime.load` takes."""
+
+
+@dataclass(frozen=True)
+class OwnerCode:
+    """The owner's code that a model may need.
+
+    transformers: name of the module whose classes may be part of a scikit-learn model.
+    model_class: module and name of the class that is the model in the runtime `python`.
+    """
+
+    transformers: str | None = None
+    model_class: str | None = None
 
 
 class Predictor(Protocol):
@@ -45,16 +61,16 @@ class Runtime(Protocol):
     """Runs the models of some formats.
 
     name: for documents and messages. formats: values of the manifest's `artifact.format`.
-    `check_file` and `check_environment` work without the libraries of the runtime.
+    `read` and `check_environment` work without the libraries of the runtime.
     """
 
     name: str
     formats: frozenset[str]
 
-    def check_file(self, data: bytes, max_bytes: int) -> None:
-        """Check an artifact before a parser sees it. Raises LoadError.
+    def read(self, directory: Path, artifact: ArtifactRecord, max_bytes: int) -> ModelFiles:
+        """Read the files of a model directory, verify them, and check them before a parser does.
 
-        max_bytes: largest size of the expanded artifact.
+        max_bytes: largest sum of their sizes, also expanded. Raises LoadError.
         """
 
     def check_environment(self, built_with: Mapping[str, str]) -> str | None:
@@ -64,14 +80,11 @@ class Runtime(Protocol):
         is allowed, or None. Raises VersionMismatch or LibraryMissing.
         """
 
-    def import_libraries(self) -> None:
-        """Import the libraries that run the model, before workers are forked."""
+    def import_libraries(self, code: OwnerCode) -> None:
+        """Import the libraries that run the model, before workers are forked. Raises LoadError."""
 
-    def load(self, data: bytes, manifest: Manifest, transformers: str | None) -> Predictor:
-        """Load a model from bytes whose checksum is verified.
-
-        transformers: name of the module whose classes may be part of the model. Raises LoadError.
-        """
+    def load(self, files: ModelFiles, manifest: Manifest, code: OwnerCode) -> Predictor:
+        """Load a model from verified files. Raises LoadError."""
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from ..blas_threads import limit_threads
 from ..errors import RequestError
 from ..model_files.load_errors import GoldenExampleFailed, GoldenExampleMismatch
 from ..model_files.manifest import Manifest, read_manifest
-from ..model_files.read_artifact import read_artifact
 from ..schema.predictions import PredictionFormatter, describe_difference, predictions_agree
 from ..schema.request_parser import RequestParser
 from ..settings import ServingSettings
 from ..text import reason
-from .base import LoadedModel, Predict
+from .base import LoadedModel, ModelFiles, OwnerCode, Predict
 from .registry import find_runtime
 
 logger = logging.getLogger(__name__)
@@ -29,38 +28,40 @@ def load_model(settings: ServingSettings) -> LoadedModel:
 
     Raises ModelError, one line with the remedy, at the first check that fails.
     """
-    return load_directory(
-        settings.model_dir, settings.max_model_bytes, transformers=settings.transformers
-    )
+    return load_directory(settings.model_dir, settings.max_model_bytes, owner_code(settings))
+
+
+def owner_code(settings: ServingSettings) -> OwnerCode:
+    """The owner's code that a model may need."""
+    return OwnerCode(settings.transformers, settings.model_class)
 
 
 def load_directory(
-    directory: Path, max_bytes: int, *, transformers: str | None = None
+    directory: Path,
+    max_bytes: int,
+    code: OwnerCode = OwnerCode(),  # noqa: B008 - it never changes
 ) -> LoadedModel:
     """Load and verify the model in a directory.
 
-    max_bytes: largest artifact, on disk and expanded. transformers: name of the module whose
-    classes may be part of the model. Raises ModelError.
+    max_bytes: largest artifact, on disk and expanded. Raises ModelError.
     """
     started = time.perf_counter()
-    manifest, data = read_model(directory, max_bytes)
-    return build_model(manifest, data, started, transformers=transformers)
+    manifest, files = read_model(directory, max_bytes)
+    return build_model(manifest, files, started, code)
 
 
-def read_model(directory: Path, max_bytes: int) -> tuple[Manifest, bytes]:
+def read_model(directory: Path, max_bytes: int) -> tuple[Manifest, ModelFiles]:
     """Read the manifest and the artifact, with all checks that need no library of the runtime.
 
     max_bytes: largest artifact, on disk and expanded. Raises ModelError.
     """
     manifest = read_manifest(directory)
     runtime = find_runtime(manifest.artifact.format)
-    data = read_artifact(directory / manifest.artifact.file, manifest.artifact, max_bytes)
-    runtime.check_file(data, max_bytes)
-    return manifest, data
+    return manifest, runtime.read(directory, manifest.artifact, max_bytes)
 
 
 def build_model(
-    manifest: Manifest, data: bytes, started: float, *, transformers: str | None = None
+    manifest: Manifest, files: ModelFiles, started: float, code: OwnerCode
 ) -> LoadedModel:
     """Build the model from the results of `read_model`, with all other checks.
 
@@ -70,7 +71,7 @@ def build_model(
     note = runtime.check_environment(manifest.built_with)
     if note:
         logger.warning(note)
-    predictor = runtime.load(data, manifest, transformers)
+    predictor = runtime.load(files, manifest, code)
     limit_threads()
     check_examples(manifest, predictor)
     predictor.use_fast_path(manifest.example_rows)

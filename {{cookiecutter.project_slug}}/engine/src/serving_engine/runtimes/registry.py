@@ -5,7 +5,11 @@ from importlib import import_module
 from ..model_files.load_errors import UnsupportedFormat
 from .base import Runtime
 
-RUNTIMES = {"skops": "scikit_learn.runtime:ScikitLearnRuntime"}
+RUNTIMES = {
+    "skops": "scikit_learn.runtime:ScikitLearnRuntime",
+    "onnx": "onnx.runtime:OnnxRuntime",
+    "python": "python.runtime:PythonRuntime",
+}
 """The class of the runtime for each `artifact.format`, relative to this package."""
 
 

@@ -12,9 +12,9 @@ from sklearn.pipeline import Pipeline
 from ...schema.predictions import Outputs
 from ...schema.request_parser import Values
 from ...schema.signature import CellRows, Signature
-from .captured_warnings import capture_warnings
+from ..captured_warnings import capture_warnings
+from ..inputs import MixedNulls, input_builder, predict_groups
 from .fast_paths import MatrixFunction, OutOfRange, fast_path
-from .inputs import MixedNulls, input_builder, rows_by_nulls
 
 # `predict` of these gives the class of the highest probability, or of the highest score, which also
 # has the highest probability: `predict_proba` alone gives both labels and probabilities.
@@ -81,15 +81,9 @@ class ServedEstimator:
         try:
             batch = self._build_input(rows)
         except MixedNulls:
-            return self._predict_groups(cast("CellRows", rows))
+            return predict_groups(self, self._signature, cast("CellRows", rows))
         with np.errstate(all="ignore"):  # the caller rejects outputs that are not finite
             return self._predict(batch)
-
-    def _predict_groups(self, rows: CellRows) -> Outputs:
-        """Predict rows with different nulls: one call for each group of rows with the same."""
-        groups = rows_by_nulls(self._signature, rows)
-        parts = [self([rows[number] for number in numbers]) for numbers in groups]
-        return Outputs.joined(parts).take(np.argsort(np.concatenate(groups)))
 
     def use_fast_path(self, rows: CellRows) -> None:
         """Use a fast path from now on, if it gives bit-equal outputs for `rows`.

@@ -19,12 +19,12 @@ from ...model_files.load_errors import (
 )
 from ...schema.signature import Label, Signature
 from ...text import reason
-from .captured_warnings import capture_warnings, install_warning_capture
+from ..captured_warnings import capture_warnings, install_warning_capture
+from ..versions import check_release
 from .estimator import ServedEstimator
 from .prepare import prepare
 from .skops_io import UntrustedTypesFoundException, loads
 from .trusted_types import check_trusted
-from .versions import check_release
 
 _SYSTEM_LIBRARY = (
     "Install the system library that is missing: LightGBM needs libgomp1 "

@@ -10,8 +10,8 @@ from importlib.metadata import (
 
 from packaging.requirements import Requirement
 
-from ...distribution import ENGINE
-from ...model_files.load_errors import LibraryMissing, VersionMismatch
+from ..distribution import ENGINE
+from ..model_files.load_errors import LibraryMissing, VersionMismatch
 
 ALWAYS = ("python", "scikit-learn", "numpy", "skops")
 LIBRARIES = ("pandas", "xgboost", "lightgbm")
@@ -24,7 +24,10 @@ def check_release(built: str | None) -> str | None:
     Returns a log line if only the patch releases differ, else None. Raises VersionMismatch if the
     minor releases differ.
     """
-    installed = version("scikit-learn")
+    try:
+        installed = version("scikit-learn")
+    except PackageNotFoundError:
+        raise LibraryMissing("scikit-learn", built or "") from None
     if built is None:
         raise VersionMismatch("the manifest names no scikit-learn release")
     minor = ".".join(built.split(".")[:2])

@@ -1,4 +1,4 @@
-"""Builds the input of an estimator from the rows of a batch, as the layout says."""
+"""Builds the input of a model from the rows of a batch, as the layout says."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...model_files.load_errors import LibraryMissing
-from ...schema.request_parser import Values
-from ...schema.signature import Cell, CellRows, Column, Signature
+from ..model_files.load_errors import LibraryMissing
+from ..schema.predictions import Outputs
+from ..schema.request_parser import Values
+from ..schema.signature import Cell, CellRows, Column, Signature
 
 
 class MixedNulls(Exception):
@@ -55,6 +56,15 @@ def input_builder(
         )
 
     return frame if named else lambda rows: frame(rows).to_numpy(dtype=object)
+
+
+def predict_groups(
+    predict: Callable[[Values], Outputs], signature: Signature, rows: CellRows
+) -> Outputs:
+    """Predict rows with different nulls: one call for each group of rows with the same."""
+    groups = rows_by_nulls(signature, rows)
+    parts = [predict([rows[number] for number in numbers]) for numbers in groups]
+    return Outputs.joined(parts).take(np.argsort(np.concatenate(groups)))
 
 
 def rows_by_nulls(signature: Signature, rows: CellRows) -> list[list[int]]:

@@ -1,0 +1,111 @@
+"""A model as it will be served, verified with the examples and the predictions of a reference."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..model_files.manifest import Tolerance
+from ..runtimes.base import Predictor
+from ..schema.predictions import (
+    Prediction,
+    PredictionFormatter,
+    describe_difference,
+    predictions_agree,
+)
+from ..schema.signature import Cell, CellRows, Column, Layout, Signature
+from ..text import reason
+from .accepted_values import AcceptedValues, accepted_columns
+from .errors import NotPackaged
+from .probes import MAX_ROWS
+
+GOLDEN_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model as it will be served, with the examples.
+
+    rows: all examples, in signature order. reference_predictions: those of the reference model for
+    some of the examples, by their number.
+    """
+
+    predict: Predictor
+    signature: Signature
+    rows: CellRows
+    reference_predictions: dict[int, Prediction]
+
+
+class Reference(Protocol):
+    """The model as its owner calls it, with the examples."""
+
+    complete_example: int
+    """The number of an example without null."""
+
+    def predict(self, number: int, signature: Signature) -> Prediction:
+        """The prediction for one example. Raises NotPackaged."""
+
+
+def verified_candidate(
+    reference: Reference,
+    serve: Callable[[Signature], Predictor],
+    inferred: Signature,
+    rows: CellRows,
+    known: Sequence[Sequence[Any]] = (),
+) -> Candidate:
+    """The candidate with the signature that the model has when it is asked.
+
+    serve: returns the model as it is served with a signature. inferred: the signature by the
+    examples. known: the categories of each encoder of the model.
+    Raises NotPackaged if its predictions differ from those of the reference.
+    """
+    all_nullable = [column.model_copy(update={"nullable": True}) for column in inferred.inputs]
+    permissive = serve(inferred.model_copy(update={"inputs": all_nullable}))
+    accepted = accepted_columns(
+        inferred.inputs,
+        rows,
+        AcceptedValues(permissive, rows[reference.complete_example]),
+        known,
+    )
+    signature = Signature.model_validate(inferred.model_dump() | {"inputs": accepted})
+    served = serve(signature)
+    formatter = PredictionFormatter(signature)
+    tolerance = Tolerance()
+    reference_predictions = {}
+    for number in {*spread(len(rows), MAX_ROWS), *spread(len(rows), GOLDEN_EXAMPLES)}:
+        expected = reference.predict(number, signature)
+        try:
+            (prediction,) = formatter(served([rows[number]]))
+        except Exception as error:  # any exception of the model
+            raise NotPackaged(
+                f"the served model fails on example row {number}, and the estimator does not "
+                f"({reason(error)}). The file of examples may have lost types that the model was "
+                "fitted on: write it as Parquet or as a pickled DataFrame."
+            ) from error
+        if not predictions_agree(expected, prediction, tolerance.relative, tolerance.absolute):
+            raise NotPackaged(
+                f"prediction mismatch on example row {number} between the served model and the "
+                f"estimator: {describe_difference(expected, prediction)}."
+            )
+        reference_predictions[number] = expected
+    return Candidate(served, signature, rows, reference_predictions)
+
+
+def convert_cell(cell: Cell, column: Column, layout: Layout) -> Cell:
+    """The cell as a float if its column holds floats."""
+    number = (
+        column.dtype in {"float64", "int64"} if layout == "array" else column.dtype == "float64"
+    )
+    return float(cell) if number and isinstance(cell, int | bool) else cell
+
+
+def convert_rows(
+    rows: Sequence[dict[str, Any]], columns: Sequence[Column], layout: Layout
+) -> CellRows:
+    """Rows in signature order."""
+    return [[convert_cell(row[column.name], column, layout) for column in columns] for row in rows]
+
+
+def spread(count: int, limit: int) -> list[int]:
+    """At most `limit` row numbers, evenly spread over `count` rows, which may be sorted."""
+    size = min(limit, count)
+    return [number * count // size for number in range(size)]
