@@ -31,6 +31,12 @@ OPTIONAL = [
     ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml", "workflows/ci.yml"]),
     ({"ci": ["github"], "deployment": ["container"]}, ".github/workflows", ["container.yml"]),
     ({"ci": ["gitlab"]}, ".", [".gitlab-ci.yml"]),
+    (
+        {"model_runtime": ["scikit-learn"]},
+        "src/{{cookiecutter.project_slug.replace('-','_')}}",
+        ["transformers.py"],
+    ),
+    ({"model_runtime": ["python"]}, "src/{{cookiecutter.project_slug.replace('-','_')}}", ["model.py"]),
     ({"protocols": ["all"], "deployment": ["container"]}, ".", ["azureml.yml"]),
     (
         {"protocols": ["open-inference", "all"]},
@@ -65,8 +71,12 @@ OPTIONAL = [
     ),
 ]
 
-SAMPLE = "samples/scikit-learn/manifest.json"
-SAMPLE_SHA256 = "79707f32c3d309b4418906e7990b4967d4edefec01aaf88a2882ec5e1dd19dc7"
+SAMPLE = f"samples/{ANSWERS['model_runtime']}/manifest.json"
+SAMPLE_SHA256 = {
+    "scikit-learn": "79707f32c3d309b4418906e7990b4967d4edefec01aaf88a2882ec5e1dd19dc7",
+    "onnx": "dd9def378a1b104232be0d89ceb62cd65b447a4c39eeea914653bbe968c01cda",
+    "python": "2d7015b927256a7bf961d0168c0f3ccbaa20e694de0ce5f862827724bd09587b",
+}[ANSWERS["model_runtime"]]
 # The engine's, which needs nothing else of the engine: it is run by its path.
 DOWNLOAD = "engine/src/serving_engine/model_files/download.py"
 NETWORK_SECONDS = 10

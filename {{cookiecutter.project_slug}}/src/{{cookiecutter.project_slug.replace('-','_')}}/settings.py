@@ -20,4 +20,11 @@ class Settings(ServingSettings):
     ```
     """
 
+{% if cookiecutter.model_runtime == "scikit-learn" %}
     transformers: ClassVar[str | None] = f"{__package__}.transformers"
+{% else %}
+    runtime: ClassVar[str] = "{{ cookiecutter.model_runtime }}"
+{% endif %}
+{% if cookiecutter.model_runtime == "python" %}
+    model_class: ClassVar[str | None] = f"{__package__}.model:Model"
+{% endif %}

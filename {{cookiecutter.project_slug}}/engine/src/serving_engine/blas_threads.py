@@ -8,7 +8,12 @@ import os
 
 from threadpoolctl import threadpool_limits
 
-_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "ORT_DISABLE_TELEMETRY",  # ONNX Runtime starts a thread for it
+)
 
 
 def limit_threads_of_imports() -> None:

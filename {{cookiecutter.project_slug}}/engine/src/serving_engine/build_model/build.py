@@ -44,6 +44,7 @@ def package(
     model_class: str | None = None,
     chosen: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
     compare: bool = False,
     progress: Callable[[str], None] = lambda _: None,
     check: Callable[[Path], None] = lambda _: None,
@@ -52,9 +53,10 @@ def package(
 
     trust: the types that may be part of the model. runtime: one of BUILDERS.
     model_class: see `OwnerCode`. chosen: the columns of the examples that the model takes. outputs:
-    names of its outputs, if it has several. compare: report how the predictions differ from those
-    of the current model. progress: called with a line about each step. check: called with the
-    folder of the new model before it replaces the old one; raises an error to keep the old one.
+    names of its outputs, if it has several. classes: see `BuildOptions`. compare: report how the
+    predictions differ from those of the current model. progress: called with a line about each
+    step. check: called with the folder of the new model before it replaces the old one; raises an
+    error to keep the old one.
     The old model stays until the new one has passed every check of `serve`, and is then kept for
     `restore`. Returns the path of the manifest.
     Raises UsageError, one line with the remedy; nothing is written then.
@@ -63,7 +65,7 @@ def package(
     code = OwnerCode(trust.transformers, model_class)
     files = [file] if isinstance(file, Path) else list(file)
     current = CurrentModel(directory, code) if compare else None
-    options = BuildOptions(files, examples, code, trust, chosen, outputs, progress)
+    options = BuildOptions(files, examples, code, trust, chosen, outputs, classes, progress)
     try:
         built = _builder(runtime)(options)
         served = built.candidate
@@ -83,6 +85,7 @@ def package(
             built_with={"python": ".".join(map(str, sys.version_info[:3])), **built.built_with},
             signature=served.signature,
             examples=_golden_examples(served),
+            tolerance=served.tolerance,
             probes=_probes(built, progress),
         )
         progress("verifying the new model")

@@ -28,8 +28,8 @@ class BuildOptions:
     """What the owner asks for.
 
     files: the model. examples: a path, or JSON text. chosen: the columns of the examples that the
-    model takes. outputs: names of its outputs, if it has several. progress: called with a line
-    about each step.
+    model takes. outputs: names of its outputs, if it has several. classes: the labels of an ONNX
+    model, in the order of its probabilities. progress: called with a line about each step.
     """
 
     files: Sequence[Path]
@@ -38,6 +38,7 @@ class BuildOptions:
     trust: Trust
     chosen: Sequence[str] | None = None
     outputs: Sequence[str] | None = None
+    classes: Sequence[str] | None = None
     progress: Callable[[str], None] = lambda _: None
 
 

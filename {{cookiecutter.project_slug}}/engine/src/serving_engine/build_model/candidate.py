@@ -1,11 +1,11 @@
 """A model as it will be served, verified with the examples and the predictions of a reference."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..model_files.manifest import Tolerance
-from ..runtimes.base import Predictor
+from ..runtimes.base import Predict, Predictor
 from ..schema.predictions import (
     Prediction,
     PredictionFormatter,
@@ -33,6 +33,7 @@ class Candidate:
     signature: Signature
     rows: CellRows
     reference_predictions: dict[int, Prediction]
+    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 class Reference(Protocol):
@@ -51,15 +52,19 @@ def verified_candidate(
     inferred: Signature,
     rows: CellRows,
     known: Sequence[Sequence[Any]] = (),
+    *,
+    ask: Callable[[Signature], Predict] | None = None,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 - it never changes
 ) -> Candidate:
     """The candidate with the signature that the model has when it is asked.
 
     serve: returns the model as it is served with a signature. inferred: the signature by the
-    examples. known: the categories of each encoder of the model.
+    examples. known: the categories of each encoder of the model. ask: returns what decides which
+    values the model accepts, by default the served model.
     Raises NotPackaged if its predictions differ from those of the reference.
     """
     all_nullable = [column.model_copy(update={"nullable": True}) for column in inferred.inputs]
-    permissive = serve(inferred.model_copy(update={"inputs": all_nullable}))
+    permissive = (ask or serve)(inferred.model_copy(update={"inputs": all_nullable}))
     accepted = accepted_columns(
         inferred.inputs,
         rows,
@@ -69,7 +74,6 @@ def verified_candidate(
     signature = Signature.model_validate(inferred.model_dump() | {"inputs": accepted})
     served = serve(signature)
     formatter = PredictionFormatter(signature)
-    tolerance = Tolerance()
     reference_predictions = {}
     for number in {*spread(len(rows), MAX_ROWS), *spread(len(rows), GOLDEN_EXAMPLES)}:
         expected = reference.predict(number, signature)
@@ -87,7 +91,7 @@ def verified_candidate(
                 f"estimator: {describe_difference(expected, prediction)}."
             )
         reference_predictions[number] = expected
-    return Candidate(served, signature, rows, reference_predictions)
+    return Candidate(served, signature, rows, reference_predictions, tolerance)
 
 
 def convert_cell(cell: Cell, column: Column, layout: Layout) -> Cell:

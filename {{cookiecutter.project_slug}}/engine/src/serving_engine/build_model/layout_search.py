@@ -31,20 +31,20 @@ def find_layout(
     Raises NotPackaged if there is none; the error is that of the simplest layout that may fit.
     """
     first_error: NotPackaged | None = None
-    for layout in _layouts(estimator, columns):
+    for layout in possible_layouts(estimator, columns):
         try:
-            reference, rows = _reference(estimator, layout, examples, columns)
+            reference, rows = reference_model(estimator, layout, examples, columns)
             signature = infer_signature(reference, layout, columns, outputs)
             served = parse()
             serve = partial(wrap_estimator, served)
-            return verified_candidate(reference, serve, signature, rows, _categories(served))
+            return verified_candidate(reference, serve, signature, rows, known_categories(served))
         except NotPackaged as error:
             if first_error is None or isinstance(first_error, NeedsFrame):
                 first_error = error
     raise first_error or NotPackaged("the model has no columns.")
 
 
-def _layouts(estimator: Any, columns: Sequence[Column]) -> list[Layout]:
+def possible_layouts(estimator: Any, columns: Sequence[Column]) -> list[Layout]:
     """The possible layouts, the simplest first."""
     dtypes = {column.dtype for column in columns}
     if takes_records(estimator):
@@ -54,7 +54,7 @@ def _layouts(estimator: Any, columns: Sequence[Column]) -> list[Layout]:
     return ["array", "frame"] if dtypes <= {"float64", "int64", "bool"} else ["frame"]
 
 
-def _reference(
+def reference_model(
     estimator: Any, layout: Layout, examples: Examples, columns: Sequence[Column]
 ) -> tuple[ReferenceModel, CellRows]:
     """The reference model, and the examples as rows in signature order."""
@@ -80,7 +80,7 @@ def _reference(
     return ReferenceModel(estimator, fitted, complete, names), rows
 
 
-def _categories(estimator: Any) -> list[list[Any]]:
+def known_categories(estimator: Any) -> list[list[Any]]:
     """The categories of each encoder in an estimator."""
     return [
         getattr(categories, "tolist", list)()

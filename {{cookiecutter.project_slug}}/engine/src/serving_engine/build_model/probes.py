@@ -31,8 +31,9 @@ LONG_TEXT = f"{UNSEEN} " * 1000
 
 # The last bits of a row's scores may differ between a call with the row alone and one with a batch,
 # as BLAS sums in another order. Labels may differ only if scores tie.
-RELATIVE = 1e-9
-ABSOLUTE = 1e-12
+EXACT = 1e-9, 1e-12
+SINGLE = 1e-5, 1e-6
+"""Relative and absolute tolerance of numbers that are computed with float64, and with float32."""
 
 
 def probe(predict: Predict, rows: CellRows, signature: Signature) -> dict[str, bool]:
@@ -117,14 +118,23 @@ def _is_row_independent(predict: Predict, rows: CellRows, far: CellRows) -> bool
     """Whether the predictions for `rows` are the same alone, and in any batch with `far`."""
     batch = predict([*rows, *far])
     reverse = predict([*far, *rows[::-1]]).part(len(far), len(far) + len(rows))
+    same_row = _SameRow(SINGLE if _is_single(batch) else EXACT)
     for number, row in enumerate(rows):
         in_batch = batch.part(number, number + 1)
         position = len(rows) - 1 - number
-        if not _same_row(predict([row]), in_batch):
+        if not same_row(predict([row]), in_batch):
             return False
-        if not _same_row(reverse.part(position, position + 1), in_batch):
+        if not same_row(reverse.part(position, position + 1), in_batch):
             return False
     return True
+
+
+def _is_single(outputs: Outputs) -> bool:
+    """Whether the numbers look like those of float32: none has more digits."""
+    numbers = (outputs.values, outputs.probabilities, outputs.scores)
+    floats = [each for each in numbers if each is not None and each.dtype.kind == "f"]
+    with np.errstate(all="ignore"):
+        return all(np.array_equal(each, each.astype(np.float32)) for each in floats)
 
 
 def _equal(one: Outputs, other: Outputs) -> bool:
@@ -133,26 +143,31 @@ def _equal(one: Outputs, other: Outputs) -> bool:
     )
 
 
-def _same_row(one: Outputs, other: Outputs) -> bool:
-    if one.values.dtype.kind == "f":
-        return np.allclose(one.values, other.values, RELATIVE, ABSOLUTE)
-    close = all(np.allclose(*pair, RELATIVE, ABSOLUTE) for pair in _score_pairs(one, other))
-    return close and (_tie(one) or np.array_equal(one.values, other.values))
+class _SameRow:
+    """Whether two predictions for one row are the same. tolerance: relative and absolute."""
+
+    def __init__(self, tolerance: tuple[float, float]) -> None:
+        self._tolerance = tolerance
+
+    def __call__(self, one: Outputs, other: Outputs) -> bool:
+        if one.values.dtype.kind == "f":
+            return np.allclose(one.values, other.values, *self._tolerance)
+        close = all(np.allclose(*pair, *self._tolerance) for pair in _score_pairs(one, other))
+        return close and (self._tie(one) or np.array_equal(one.values, other.values))
+
+    def _tie(self, row: Outputs) -> bool:
+        """Whether the scores of this one row are too close to determine its labels."""
+        if row.scores is not None:
+            return np.allclose(row.scores, 0, *self._tolerance)
+        if row.probabilities is None:
+            return False
+        if row.values.ndim > 1:  # indicators
+            return bool(np.isclose(row.probabilities, 0.5, *self._tolerance).any())
+        top_two = np.sort(row.probabilities[0])[-2:]
+        return len(top_two) > 1 and bool(np.isclose(top_two[0], top_two[1], *self._tolerance))
 
 
 def _score_pairs(one: Outputs, other: Outputs) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """The probabilities of both and the scores of both, if the model has them."""
     pairs = ((one.probabilities, other.probabilities), (one.scores, other.scores))
     return [(a, b) for a, b in pairs if a is not None and b is not None]
-
-
-def _tie(row: Outputs) -> bool:
-    """Whether the scores of this one row are too close to determine its labels."""
-    if row.scores is not None:
-        return np.allclose(row.scores, 0, RELATIVE, ABSOLUTE)
-    if row.probabilities is None:
-        return False
-    if row.values.ndim > 1:  # indicators
-        return bool(np.isclose(row.probabilities, 0.5, RELATIVE, ABSOLUTE).any())
-    top_two = np.sort(row.probabilities[0])[-2:]
-    return len(top_two) > 1 and bool(np.isclose(top_two[0], top_two[1], RELATIVE, ABSOLUTE))

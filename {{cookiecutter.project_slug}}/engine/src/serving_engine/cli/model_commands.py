@@ -93,6 +93,12 @@ def _add_package_options(package: argparse.ArgumentParser) -> None:
         "--outputs", type=_names, metavar="A,B", help="names of the outputs, if it has several"
     )
     package.add_argument(
+        "--classes",
+        type=_names,
+        metavar="A,B",
+        help="the labels of an .onnx file, in the order of its probabilities",
+    )
+    package.add_argument(
         "--trust",
         action="append",
         default=[],
@@ -143,6 +149,7 @@ def _package(service: Service, options: argparse.Namespace) -> None:
         model_class=settings.model_class,
         chosen=options.columns,
         outputs=options.outputs,
+        classes=options.classes,
         compare=options.compare,
         progress=_progress,
         check=lambda staging: checked.append(
