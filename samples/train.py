@@ -2,9 +2,9 @@
 
     python train.py OUT_DIR
 
-Writes what `model package` turns into model directories: OUT_DIR/iris.joblib, a linear pipeline, for
-the runtimes scikit-learn and onnx; OUT_DIR/weights.npz and network.json, a network for the class in
-a project's model.py; and the rows in OUT_DIR/iris.csv. Needs scikit-learn.
+Writes what `model package` turns into model directories: OUT_DIR/iris.joblib, a linear pipeline,
+for the runtimes scikit-learn and onnx; OUT_DIR/weights.npz and network.json, a network for the
+class in a project's model.py; and the rows in OUT_DIR/iris.csv. Needs scikit-learn.
 """
 
 import csv

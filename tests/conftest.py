@@ -87,8 +87,9 @@ def project(generate: Render) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(project: Path) -> Path:
-    """The bin folder of the default project's environment; every combination can run in it."""
-    uv(project, "sync", "--quiet", "--extra", "package")
+    """The bin folder of the default project's environment, with every library of the engine's:
+    every combination can run in it."""
+    uv(project, "sync", "--quiet", "--extra", "package", "--group", "engine")
     return environment_of(project)
 
 

@@ -2,6 +2,7 @@
 
 make demo                  the sample model comes over HTTP, from a loopback server
 make demo ARGS=--refused   that server refuses; the copy in the template is used
+make demo ARGS='--runtime onnx'    another runtime: onnx or python
 """
 
 import argparse
@@ -33,11 +34,13 @@ PATIENCE = 120
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--refused", action="store_true", help="let the model's host refuse")
+    parser.add_argument("--runtime", default="scikit-learn", help="what runs the model")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch, model_host(arguments.refused) as url:
+    sample = f"{arguments.runtime}/manifest.json"
+    with tempfile.TemporaryDirectory() as scratch, model_host(arguments.refused) as host:
         project = Path(scratch) / "iris-service"
         with step("render, and fetch the model"):
-            render(scratch, url)
+            render(scratch, host, sample)
         with step("install"):
             processes.run(
                 ["uv", "sync", "--quiet", "--python", sys.executable], cwd=project, check=True
@@ -64,16 +67,16 @@ def step(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def model_host(refused: bool) -> Iterator[str]:
-    """The URL of the sample's manifest on a loopback server that stands in for the real host."""
+    """The URL of the samples on a loopback server that stands in for the real host."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         if refused:
-            yield f"http://127.0.0.1:{closed.getsockname()[1]}/scikit-learn/manifest.json"
+            yield f"http://127.0.0.1:{closed.getsockname()[1]}"
             return
     handler = functools.partial(QuietHandler, directory=SAMPLES)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/scikit-learn/manifest.json"
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
@@ -84,9 +87,11 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def render(scratch: str, url: str) -> None:
-    digest = hashlib.sha256((SAMPLES / "scikit-learn" / "manifest.json").read_bytes()).hexdigest()
-    answers = [f"_model_url={url}", f"_model_sha256={digest}"]
+def render(scratch: str, host: str, sample: str) -> None:
+    """Generate a project. sample: the path of a manifest in samples/."""
+    digest = hashlib.sha256((SAMPLES / sample).read_bytes()).hexdigest()
+    answers = [f"model_runtime={sample.partition('/')[0]}"]
+    answers += [f"_model_url={host}/{sample}", f"_model_sha256={digest}"]
     processes.run(
         [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
         + ["--output-dir", scratch, str(ROOT), *answers],

@@ -122,8 +122,9 @@ def optional_files():
 
 
 def kept(paths, answers):
-    """Those of the template's files that a project with these answers has."""
-    needs = optional_files()
+    """Those of the template's files, or of a project's, that one with these answers has."""
+    optional = optional_files()
+    needs = optional | {in_project(path): answers for path, answers in optional.items()}
     return {
         path
         for path in paths

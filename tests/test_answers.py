@@ -399,6 +399,7 @@ def test_all_problems_are_reported_at_once(refuse):
         "project_name": "Iris",
         "project_slug": "iris",
         "author": "a b",
+        "model_runtime": "scikit-learn",
         "protocols": "open-inference",
         "deployment": "container",
         "ci": "none",
@@ -412,6 +413,7 @@ def test_the_command_keeps_good_answers_and_leaves_out_what_cannot_be_mended(ref
         "project_name": "Café O'Neil",
         "project_slug": "cafe-o-neil",
         "description": SETTINGS["description"],
+        "model_runtime": "scikit-learn",
         "protocols": "open-inference",
         "deployment": "none",
         "ci": "github",
@@ -443,7 +445,7 @@ def test_text_that_cookiecutter_cannot_render_leaves_nothing_behind(text, templa
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("key", ["protocols", "deployment", "ci"])
+@pytest.mark.parametrize("key", ["model_runtime", "protocols", "deployment", "ci"])
 def test_a_choice_that_is_not_offered_is_refused_by_cookiecutter(key, template, tmp_path):
     with pytest.raises(ValueError, match="the choices are"):
         render(tmp_path / "out", template, **{key: "other"})

@@ -10,8 +10,12 @@ from .conftest import ROOT, clean_environment
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("arguments", [[], ["--refused"]], ids=["served", "refused"])
-def test_the_demo_shows_a_true_prediction(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "refused"),
+    [("scikit-learn", False), ("scikit-learn", True), ("onnx", False), ("python", False)],
+)
+def test_the_demo_shows_a_true_prediction(runtime: str, refused: bool) -> None:
+    arguments = ["--runtime", runtime, *(["--refused"] if refused else [])]
     ended = processes.run(
         [sys.executable, ROOT / "tests" / "demo.py", *arguments],
         capture_output=True,
@@ -21,6 +25,6 @@ def test_the_demo_shows_a_true_prediction(arguments: list[str]) -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert '"label": "setosa"' in ended.stdout
-    source = "samples/scikit-learn/manifest.json" if arguments else "http://127.0.0.1"
+    source = f"samples/{runtime}/manifest.json" if refused else "http://127.0.0.1"
     assert source in ended.stdout
-    assert ("Fetched no model" in ended.stdout) == bool(arguments)
+    assert ("Fetched no model" in ended.stdout) == refused

@@ -71,6 +71,7 @@ def test_every_question_has_more_than_one_answer():
 
 def test_the_check_repeats_no_default_and_no_choice():
     source = (ROOT / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
+    source = re.sub(r"(?s)USED_BY_THE_PROJECT = .*?\}", "", source)  # names of distributions
     for key in QUESTIONS:
         for text in CHOICES.get(key, [SETTINGS[key]]):
             assert f'"{text}"' not in source
@@ -114,9 +115,11 @@ def test_a_module_of_another_supported_python_is_a_reserved_name(name, tmp_path)
         )
 
 
-def test_the_sample_is_pinned(post_gen):
-    assert SAMPLE.as_posix() == post_gen.SAMPLE
-    assert sha256(ROOT / SAMPLE) == post_gen.SAMPLE_SHA256
+@pytest.mark.parametrize("runtime", CHOICES["model_runtime"])
+def test_the_sample_of_a_runtime_is_pinned(runtime, tmp_path):
+    post_gen = load_hook("post_gen_project", tmp_path, context(model_runtime=runtime))
+    assert f"samples/{runtime}/manifest.json" == post_gen.SAMPLE
+    assert sha256(ROOT / post_gen.SAMPLE) == post_gen.SAMPLE_SHA256
 
 
 def test_what_is_optional_exists_and_is_for_choices_that_are_offered():

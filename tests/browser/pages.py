@@ -196,6 +196,9 @@ def test_on_a_narrow_screen_by_keyboard(environment: Path, page: Page, scheme: s
         page.locator("#c0").focus()
         page.keyboard.press("Enter")
         expect(page.locator("#predictions li").first).to_be_visible()
-        assert page.evaluate_handle("document.documentElement").get_property(
-            "scrollWidth"
-        ).json_value() <= 340
+        assert (
+            page.evaluate_handle("document.documentElement")
+            .get_property("scrollWidth")
+            .json_value()
+            <= 340
+        )

@@ -40,11 +40,53 @@ def guard(
 
 GUARDS = [
     # The model: what is loaded, when, and by whom.
-    guard("hash check", "read_artifact", never("compare_digest"), "test_load"),
-    guard("artifact size cap", "read_artifact", never("max_bytes"), "test_load"),
-    guard("exact size", "read_artifact", never("len(data) != record.size"), "test_load"),
+    guard("hash check", "verify_content", never("compare_digest"), "test_load"),
+    guard("artifact size cap", "_check_size", never("max_bytes"), "test_load"),
+    guard("exact size", "verify_content", never("size != record.size"), "test_load"),
     guard("golden examples", "build_model", without("check_examples"), "test_load"),
-    guard("zip checked before the parser", "read_model", without("check_file"), "test_load"),
+    guard(
+        "zip checked before the parser",
+        "ScikitLearnRuntime.read",
+        without("check_zip"),
+        "test_load",
+    ),
+    guard("verified copies", "_copy", without("verify_content"), "test_python_runtime"),
+    guard(
+        "copies that outlive the loader",
+        "load_and_fork",
+        without("detach"),
+        "test_python_runtime",
+    ),
+    guard("copies that are deleted", "_remove", never("owner"), "test_python_runtime"),
+    guard("classes of the owner's class", "check_classes", never("classes"), "test_python_runtime"),
+    guard("shape of an answer", "_array", never("array.shape != shape"), "test_python_runtime"),
+    guard("task of an answer", "to_outputs", never("signature.task"), "test_python_runtime"),
+    guard(
+        "ONNX model checked before the parser",
+        "OnnxRuntime.read",
+        without("check_model"),
+        "test_onnx_runtime",
+    ),
+    guard(
+        "weights in other files",
+        "_refuse_external_data",
+        never("_EXTERNAL_DATA"),
+        "test_onnx_runtime",
+    ),
+    guard("nested graphs", "_refuse_external_data", never("MAX_DEPTH"), "test_onnx_runtime"),
+    guard(
+        "generated rows of a conversion",
+        "_disagreement",
+        without("check_equal"),
+        "test_onnx_runtime",
+    ),
+    guard("order of classes", "_classification", never("expected != "), "test_onnx_runtime"),
+    guard(
+        "probabilities that are some",
+        "_are_probabilities",
+        never("numbers.ndim"),
+        "test_onnx_runtime",
+    ),
     guard("expanded size", "_check_archive", never("left < 0"), "test_load"),
     guard("compression ratio", "_check_archive", never("compress_size"), "test_load"),
     guard("member names", "_check_name", ignoring('".."'), "test_load"),
@@ -726,7 +768,9 @@ GUARDS = [
         never("position in enforced"),
         "test_examples",
     ),
-    guard("the owner's own answers", "_served", never("predictions_agree"), "test_examples"),
+    guard(
+        "the owner's own answers", "verified_candidate", never("predictions_agree"), "test_examples"
+    ),
     guard("review of types", "_check_review", never("review"), "test_packaging"),
     guard("check before it replaces", "_publish", without("check"), "test_examples"),
     guard("the replaced model is kept", "_publish", without("_keep"), "test_examples"),

@@ -24,8 +24,11 @@ FAILED = 1  # pytest: tests were collected, ran, and some failed
 
 @pytest.fixture(scope="session")
 def whole(render: Render) -> Path:
-    """The default project with its model, rendered without hooks."""
-    return add_sample(render())
+    """The default project with its model, rendered without hooks, and without `model.py`, which is
+    of another runtime."""
+    project = add_sample(render())
+    (project / "src" / "iris_service" / "model.py").unlink()
+    return project
 
 
 @pytest.fixture(scope="session")

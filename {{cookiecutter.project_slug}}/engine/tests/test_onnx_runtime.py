@@ -1,5 +1,6 @@
 """The runtime `onnx`: models are converted, taken as they are, checked, served and refused."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -435,6 +436,19 @@ def test_what_onnx_runtime_cannot_load_is_refused_in_one_line(make: Any, tmp_pat
     with pytest.raises(NotPackaged, match="ONNX Runtime cannot load the artifact") as caught:
         take(make(tmp_path / "m.onnx"))
     assert str(caught.value).isprintable()
+
+
+def test_a_hostile_file_with_the_right_checksum_is_refused_too(
+    directory: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(directory, tmp_path / "model"))
+    data = external(tmp_path)
+    (copy / "model.onnx").write_bytes(data)
+    document = json.loads((copy / "manifest.json").read_text())
+    document["artifact"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (copy / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(load_errors.InvalidArtifact, match="keeps weights in other files"):
+        load_directory(copy, 2**24)
 
 
 @pytest.fixture(scope="module")

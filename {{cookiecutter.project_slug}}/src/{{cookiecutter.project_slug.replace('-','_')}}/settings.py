@@ -3,8 +3,6 @@
 Each is an environment variable: SERVING_ and the field's name. `serve --help` lists all of them.
 """
 
-from typing import ClassVar
-
 from serving_engine import ServingSettings
 
 
@@ -19,12 +17,3 @@ class Settings(ServingSettings):
     \"\"\"Most rows in one request.\"\"\"
     ```
     """
-
-{% if cookiecutter.model_runtime == "scikit-learn" %}
-    transformers: ClassVar[str | None] = f"{__package__}.transformers"
-{% else %}
-    runtime: ClassVar[str] = "{{ cookiecutter.model_runtime }}"
-{% endif %}
-{% if cookiecutter.model_runtime == "python" %}
-    model_class: ClassVar[str | None] = f"{__package__}.model:Model"
-{% endif %}

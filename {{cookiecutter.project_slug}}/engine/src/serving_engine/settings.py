@@ -55,14 +55,12 @@ class ServingSettings(BaseSettings):
     """
 
     transformers: ClassVar[str | None] = None
-    """Name of the module whose classes may be part of a packaged model."""
+    """Name of the module whose classes may be part of a packaged model; by default `transformers`
+    beside the settings, if there is one."""
 
     model_class: ClassVar[str | None] = None
     """Module and name, with a colon between, of the class that is the model in the runtime
-    `python`."""
-
-    runtime: ClassVar[str] = "scikit-learn"
-    """The runtime for which `model package` makes a model unless it is told otherwise."""
+    `python`; by default `Model` of the module `model` beside the settings, if there is one."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,

@@ -16,12 +16,21 @@ from pydantic import ValidationError
 from ..blas_threads import limit_threads
 from ..distribution import add_command
 from ..model_files.load_errors import LoadError
-from ..model_files.manifest import SCHEMA_VERSION, Example, Manifest, Probes, Source
+from ..model_files.manifest import (
+    SCHEMA_VERSION,
+    Example,
+    Manifest,
+    Probes,
+    Source,
+    read_manifest,
+)
 from ..runtimes.base import OwnerCode
+from ..runtimes.registry import find_runtime
 from .builder import BuildOptions, Built, Trust
 from .candidate import GOLDEN_EXAMPLES, Candidate, spread
 from .compare import CurrentModel
 from .errors import NotPackaged
+from .pickles import PICKLES
 from .probes import MAX_ROWS, probe
 from .publish import publish
 from .report import closed_columns
@@ -98,6 +107,17 @@ def package(
         ) from None
     except LoadError as error:
         raise NotPackaged(f"the model cannot be served: {error.problem}.") from error
+
+
+def default_runtime(files: Sequence[Path], directory: Path) -> str:
+    """The runtime of the model that is in a directory; without one, by the suffix of the files."""
+    try:
+        return find_runtime(read_manifest(directory).artifact.format).name
+    except LoadError:
+        suffixes = {file.suffix.lower() for file in files}
+        if suffixes == {".onnx"}:
+            return "onnx"
+        return "scikit-learn" if suffixes & {*PICKLES, ".skops"} else "python"
 
 
 def _builder(runtime: str) -> Callable[[BuildOptions], Built]:

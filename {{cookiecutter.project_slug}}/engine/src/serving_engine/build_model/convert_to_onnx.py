@@ -35,7 +35,7 @@ from .errors import NotPackaged
 from .examples import Examples
 from .infer_signature import infer_signature
 from .layout_search import known_categories, possible_layouts, reference_model
-from .parity import TOLERANCE, AgreeingModels, Disagreement, check_agreement, generated_rows
+from .parity import TOLERANCE, AgreeingModels, Disagreement, check_equal, generated_rows
 from .probes import MAX_ROWS
 from .reference_model import NeedsFrame
 
@@ -166,7 +166,7 @@ def _disagreement(candidate: Candidate, direct: Predict, estimator: Any) -> list
     """A row for which the converted model and the estimator predict otherwise, or None."""
     for batch in (candidate.rows, generated_rows(candidate.signature, candidate.rows, estimator)):
         try:
-            check_agreement(candidate.predict, direct, batch)
+            check_equal(candidate.predict, direct, batch)
         except Disagreement as error:
             return list(batch[error.number])
         except Exception as error:  # any exception of the model

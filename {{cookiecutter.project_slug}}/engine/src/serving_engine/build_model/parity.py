@@ -51,7 +51,7 @@ class AgreeingModels:
     def __call__(self, rows: Values) -> Outputs:
         for row in cast("CellRows", rows):
             other = {n: cell for n, cell in enumerate(row) if cell != self._asked[n]}
-            check_agreement(
+            check_equal(
                 self._converted,
                 self._estimator,
                 [[other.get(n, cell) for n, cell in enumerate(each)] for each in self._examples],
@@ -59,7 +59,7 @@ class AgreeingModels:
         return self._converted(rows)
 
 
-def check_agreement(converted: Predict, estimator: Predict, rows: CellRows) -> None:
+def check_equal(converted: Predict, estimator: Predict, rows: CellRows) -> None:
     """Raise Disagreement at the first row for which they predict otherwise."""
     found = converted(rows)
     expected = estimator(rows)

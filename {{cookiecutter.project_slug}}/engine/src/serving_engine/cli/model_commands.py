@@ -69,7 +69,7 @@ def _add_package_options(package: argparse.ArgumentParser) -> None:
     package.add_argument(
         "--runtime",
         choices=["scikit-learn", "onnx", "python"],
-        help="what will run the model (default: what this service was generated for)",
+        help="what will run the model (default: what runs the one that it replaces)",
     )
     package.add_argument(
         "--examples",
@@ -128,13 +128,15 @@ def _fetch(service: Service, options: argparse.Namespace) -> None:
 
 
 def _package(service: Service, options: argparse.Namespace) -> None:
-    from ..build_model.build import package
+    from ..build_model.build import default_runtime, package
     from ..build_model.builder import Trust
     from ..build_model.dependency_advice import missing_dependencies
     from ..build_model.report import signature_table
     from ..model_files.manifest import read_manifest
+    from ..runtimes.load import owner_code
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    code = owner_code(settings)
     checked: list[str] = []
     path = package(
         options.file,
@@ -144,9 +146,9 @@ def _package(service: Service, options: argparse.Namespace) -> None:
         version=options.version,
         description=options.description,
         license=options.license,
-        trust=Trust(options.trust, settings.transformers, _review),
-        runtime=options.runtime or settings.runtime,
-        model_class=settings.model_class,
+        trust=Trust(options.trust, code.transformers, _review),
+        runtime=options.runtime or default_runtime(options.file, settings.model_dir),
+        model_class=code.model_class,
         chosen=options.columns,
         outputs=options.outputs,
         classes=options.classes,

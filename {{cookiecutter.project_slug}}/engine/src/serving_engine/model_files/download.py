@@ -244,7 +244,7 @@ class _Fetch:
             records = artifact["files"] if several else [artifact]
             files = [(record["file"], record["size"], str(record["sha256"])) for record in records]
             part = "[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
-            path = rf"(?!(?i:manifest\.json)$){part}(/{part}){{0,9}}"
+            path = rf"(?!(?i:manifest\.json)$){part}(/{part})" + "{0,9}"
             valid = all(
                 re.fullmatch(path, name) and isinstance(size, int) and size > -several
                 for name, size, _ in files

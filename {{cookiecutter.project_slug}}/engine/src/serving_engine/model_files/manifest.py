@@ -26,7 +26,7 @@ SCHEMA_VERSION: Final = 1
 
 _NAME = "[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-FilePath = Annotated[str, Field(pattern=rf"^{_NAME}(/{_NAME}){{0,9}}$")]
+FilePath = Annotated[str, Field(pattern=rf"^{_NAME}(/{_NAME})" + "{0,9}$")]
 """A path relative to the model directory, with / between its parts. It cannot leave it."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -46,7 +46,7 @@ def read_artifact(path: Path, record: FileRecord, max_bytes: int) -> bytes:
             f"out of memory: {path} should have {record.size} bytes",
             remedy="Give the process more memory.",
         ) from None
-    _verify(path, record, data, len(data), hashlib.sha256(data).hexdigest())
+    verify_content(path, record, data, len(data), hashlib.sha256(data).hexdigest())
     return data
 
 
@@ -149,7 +149,7 @@ def _copy(path: Path, record: FileRecord, target: Path) -> None:
                 copy.write(chunk)
     except OSError as error:
         raise NoRoomForCopies(f"cannot copy {path} to {target.parent}: {error.strerror}") from None
-    _verify(path, record, first, size, digest.hexdigest())
+    verify_content(path, record, first, size, digest.hexdigest())
 
 
 def _open(path: Path) -> BinaryIO:
@@ -170,7 +170,7 @@ def _check_size(name: str, size: int, max_bytes: int) -> None:
         )
 
 
-def _verify(path: Path, record: FileRecord, data: bytes, size: int, digest: str) -> None:
+def verify_content(path: Path, record: FileRecord, data: bytes, size: int, digest: str) -> None:
     """Raise SizeMismatch or ChecksumMismatch. data: its first bytes."""
     hint = content_hint(data)
     if size != record.size:

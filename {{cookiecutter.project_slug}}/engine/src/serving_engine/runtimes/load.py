@@ -5,6 +5,7 @@
 
 import logging
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
@@ -33,7 +34,18 @@ def load_model(settings: ServingSettings) -> LoadedModel:
 
 def owner_code(settings: ServingSettings) -> OwnerCode:
     """The owner's code that a model may need."""
-    return OwnerCode(settings.transformers, settings.model_class)
+    model = _beside(settings, "model")
+    return OwnerCode(
+        settings.transformers or _beside(settings, "transformers"),
+        settings.model_class or (model and f"{model}:Model"),
+    )
+
+
+def _beside(settings: ServingSettings, name: str) -> str | None:
+    """The full name of a module in the package of the settings' class, None if there is none."""
+    package = type(settings).__module__.rpartition(".")[0]
+    module = f"{package}.{name}"
+    return module if package and find_spec(module) else None
 
 
 def load_directory(
