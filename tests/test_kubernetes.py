@@ -198,3 +198,5 @@ def test_kustomize_builds_the_same(production: Path) -> None:
 def test_without_open_inference_there_is_no_kserve(generate: Render) -> None:
     project = generate(deployment="kubernetes", protocols="none")
     assert [path.name for path in (project / "deploy").iterdir()] == ["kubernetes"]
+    for page in (*project.glob("*.md"), *project.glob("docs/*.md")):
+        assert "kserve" not in page.read_text(encoding="utf-8").lower(), page
