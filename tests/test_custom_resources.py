@@ -45,12 +45,13 @@ DOCUMENTED: dict[str, tuple[str, dict[str, Any]]] = {
             "spec.scaleTargetRef.name": str,
             "spec.minReplicaCount": int,
             "spec.maxReplicaCount": int,
-            "spec.cooldownPeriod": int,
             "spec.fallback.failureThreshold": int,
             "spec.fallback.replicas": int,
             "spec.fallback.behavior": "currentReplicasIfHigher",
-            "spec.triggers.type": "prometheus",
+            "spec.triggers.type": str,
             "spec.triggers.name": str,
+            "spec.triggers.metricType": "Utilization",
+            "spec.triggers.metadata.value": str,
             "spec.triggers.metadata.serverAddress": str,
             "spec.triggers.metadata.query": str,
             "spec.triggers.metadata.threshold": str,
@@ -123,7 +124,10 @@ def test_the_queue_that_keda_asks_about_is_one_that_the_service_reports(
     reported = exposition.read_text(encoding="utf-8")
     namespace = load(project / PRODUCTION / "kustomization.yaml")["namespace"]
     service = manifests["service.yaml"]["metadata"]["name"]
-    for trigger in manifests["scaledobject.yaml"]["spec"]["triggers"]:
+    cpu, *triggers = manifests["scaledobject.yaml"]["spec"]["triggers"]
+    assert (cpu["type"], len(triggers)) == ("cpu", 2)
+    for trigger in triggers:
+        assert trigger["type"] == "prometheus"
         metric, labels = re.findall(r"(serving_\w+)\{(.*)\}", trigger["metadata"]["query"])[0]
         assert f'"{metric.removesuffix("_sum")}"' in reported
         assert labels == f'namespace="{namespace}", service="{service}"'
