@@ -115,7 +115,10 @@ def test_an_update_loses_no_request_and_mixes_no_versions(
     strict = without("retries|option redispatch|retry-on", documented) + "    retries 0\n"
     ports = [free_port() for _ in range(4)]
     with ExitStack() as services, HAProxy(strict, ports, tmp_path) as balancer:
-        old = [services.enter_context(Service(environment, models["1"], port=p)) for p in ports[:2]]
+        old = [
+            services.enter_context(Service(environment, models["1"], port=port, workers=workers))
+            for port, workers in ((ports[0], 1), (ports[1], 2))
+        ]
         for port in ports:
             balancer.wait_for("UP" if port in ports[:2] else "DOWN", port)
         with Clients(balancer, 4) as kept, Clients(balancer, 4, keep_alive=False) as fresh:
