@@ -319,6 +319,21 @@ def test_kserve_with_the_model_in_the_image(
         ask_with("kserve", address, kserve / "model", tmp_path)
 
 
+def test_kserve_knows_every_field_of_its_manifests(kserve: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    right = kserve / "deploy/kserve/model-in-image.yaml"
+    text = right.read_text(encoding="utf-8")
+    wrong.write_text(text.replace("maxSurge", "maxSurges"), encoding="utf-8")
+    strategy = "InferenceService.spec.predictor.deploymentStrategy"
+    manifests = (kserve / "deploy/kserve").glob("*.yaml")
+    expected = {wrong: f"{strategy}.rollingUpdate.maxSurges", **dict.fromkeys(manifests, "")}
+    assert len(expected) == 4
+    for manifest, unknown in expected.items():
+        command = [python_with("kserve"), CLIENTS / "kserve_fields.py", manifest]
+        ended = processes.run(command, capture_output=True, text=True, check=True)
+        assert ended.stdout == unknown
+
+
 def kept_here(variables: dict[str, str]) -> dict[str, str]:
     """Variables of the image without those that a service on this machine has of its own."""
     own = {"PATH", "SERVING_HOST", "SERVING_MODEL_DIR"}
