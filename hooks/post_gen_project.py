@@ -27,9 +27,13 @@ ANSWERS = json.loads({{cookiecutter | tojson | string | tojson}})
 # Every file has its name here, those of a whole folder too: on `--overwrite-if-exists` the folder
 # may hold files of the user's, which stay. The tests hold this table to the template's files.
 OPTIONAL = [
-    ({"deployment": ["container"]}, ".", ["Dockerfile", ".dockerignore"]),
+    ({"deployment": ["container", "kubernetes"]}, ".", ["Dockerfile", ".dockerignore"]),
     ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml", "workflows/ci.yml"]),
-    ({"ci": ["github"], "deployment": ["container"]}, ".github/workflows", ["container.yml"]),
+    (
+        {"ci": ["github"], "deployment": ["container", "kubernetes"]},
+        ".github/workflows",
+        ["container.yml"],
+    ),
     ({"ci": ["gitlab"]}, ".", [".gitlab-ci.yml"]),
     (
         {"model_runtime": ["scikit-learn"]},
@@ -37,20 +41,28 @@ OPTIONAL = [
         ["transformers.py"],
     ),
     ({"model_runtime": ["python"]}, "src/{{cookiecutter.project_slug.replace('-','_')}}", ["model.py"]),
-    ({"protocols": ["all"], "deployment": ["container"]}, ".", ["azureml.yml"]),
+    ({"protocols": ["all"], "deployment": ["container", "kubernetes"]}, ".", ["azureml.yml"]),
+    (
+        {"deployment": ["kubernetes"]},
+        "deploy/kubernetes",
+        [
+            "base/deployment.yaml", "base/horizontalpodautoscaler.yaml", "base/kustomization.yaml",
+            "base/networkpolicy.yaml", "base/poddisruptionbudget.yaml", "base/service.yaml",
+            "components/keda/kustomization.yaml", "components/keda/scaledobject.yaml",
+            "overlays/production/kustomization.yaml", "overlays/production/servicemonitor.yaml",
+        ],
+    ),
+    (
+        {"deployment": ["kubernetes"], "protocols": ["open-inference", "all"]},
+        "deploy/kserve",
+        ["runtime.yaml", "model-in-image.yaml", "model-in-storage.yaml"],
+    ),
     (
         {"protocols": ["open-inference", "all"]},
         "engine/src/serving_engine/protocols/open_inference",
         [
-            "__init__.py",
-            "compression.py",
-            "content_types.py",
-            "datatypes.py",
-            "messages.py",
-            "openapi.py",
-            "routes.py",
-            "statistics.py",
-            "tensors.py",
+            "__init__.py", "compression.py", "content_types.py", "datatypes.py", "messages.py",
+            "openapi.py", "routes.py", "statistics.py", "tensors.py",
         ],
     ),
     ({"protocols": ["open-inference", "all"]}, "engine/tests", ["test_open_inference.py"]),
@@ -59,11 +71,7 @@ OPTIONAL = [
         "engine/src/serving_engine/protocols/mlflow",
         ["__init__.py", "inputs.py", "media_types.py", "npy.py", "outputs.py", "routes.py"],
     ),
-    (
-        {"protocols": ["all"]},
-        "engine/src/serving_engine/protocols",
-        ["azure.py", "vertex.py"],
-    ),
+    ({"protocols": ["all"]}, "engine/src/serving_engine/protocols", ["azure.py", "vertex.py"]),
     (
         {"protocols": ["all"]},
         "engine/tests",

@@ -30,7 +30,10 @@ KEYS = json.loads({{cookiecutter | list | tojson | string | tojson}})
 GIVEN = json.loads({{_cookiecutter | default({}) | tojson | string | tojson}})
 
 LONGEST_TEXT = 200
-LONGEST = {"project_slug": 100, "_model_url": 2000}
+LONGEST = {
+    "project_slug": 53,  # of the 63 characters of a Service in Kubernetes, KServe takes 10
+    "_model_url": 2000,
+}
 
 # A service cannot be called any of these: its package would hide the one of that name.
 KEYWORDS = {*keyword.kwlist, *keyword.softkwlist, "case", "match", "type"}
@@ -188,7 +191,7 @@ def suggestion(key, value):
     options = [text[:LONGEST_TEXT].strip()]
     if key == "project_slug":
         slug = ANSWERS["project_slug"]  # a plain name already, made of what was asked for
-        options = [slug, slug[:80] + "-service", "service-" + slug[:80].rstrip("-")]
+        options = [slug, slug[:45] + "-service", "service-" + slug[:45].rstrip("-")]
     elif key == "_model_url":
         url = re.sub("^http:", "https:", re.sub("[?#].*", "", text))
         options = [text, url, url.rstrip("/") + "/manifest.json"]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from . import processes
 from .conftest import clean_environment
@@ -182,14 +182,30 @@ class Answer(NamedTuple):
     worker: str
 
 
+class HasPort(Protocol):
+    """What clients can ask: a service, or a load balancer before several."""
+
+    port: int
+
+
 class Clients:
-    """Threads that ask without pause, each over a connection that it keeps until told to close."""
+    """Threads that ask without pause, each over a connection that it keeps until told to close, or
+    each request over a fresh one. They end by themselves after two minutes."""
 
     def __init__(
-        self, service: Service, count: int, row: Sequence[float] = (1.5, 1.25, 1.75, 1.0)
+        self,
+        service: HasPort,
+        count: int,
+        row: Sequence[float] = (1.5, 1.25, 1.75, 1.0),
+        *,
+        keep_alive: bool = True,
     ) -> None:
         self._service = service
         self._body = json.dumps({"instances": [row]})
+        self._headers = {"Content-Type": "application/json"}
+        if not keep_alive:
+            self._headers["Connection"] = "close"
+        self._end = time.monotonic() + 2 * PATIENCE
         self.answers: list[list[Answer]] = [[] for _ in range(count)]
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(a,)) for a in self.answers]
@@ -218,11 +234,10 @@ class Clients:
 
     def _ask(self, answers: list[Answer]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._service.port, timeout=PATIENCE)
-        headers = {"Content-Type": "application/json"}
         worker = ""
-        while not self._stop.is_set():
+        while not self._stop.is_set() and time.monotonic() < self._end:
             try:
-                connection.request("POST", "/predict", self._body, headers)
+                connection.request("POST", "/predict", self._body, self._headers)
                 answer = connection.getresponse()
                 body = answer.read()
             except OSError:

@@ -137,9 +137,12 @@ def test_what_is_optional_has_one_row():
 @pytest.mark.parametrize(
     ("word", "question", "choices"),
     [
-        ("docker", "deployment", {"container"}),
-        ("workflows/container", "deployment", {"container"}),
-        ("azureml", "deployment", {"container"}),
+        ("docker", "deployment", {"container", "kubernetes"}),
+        ("workflows/container", "deployment", {"container", "kubernetes"}),
+        ("azureml", "deployment", {"container", "kubernetes"}),
+        ("kubernetes", "deployment", {"kubernetes"}),
+        ("kserve", "deployment", {"kubernetes"}),
+        ("kserve", "protocols", {"open-inference", "all"}),
         (".github", "ci", {"github"}),
         ("gitlab", "ci", {"gitlab"}),
         ("open_inference", "protocols", {"open-inference", "all"}),

@@ -127,6 +127,27 @@ def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render) ->
             assert not re.findall(TRACES[protocols], text, re.I), name
 
 
+@pytest.mark.parametrize("deployment", ["container", "none"])
+def test_what_it_does_not_ship_to_leaves_no_trace(deployment: str, generate: Render) -> None:
+    project = generate(deployment=deployment, protocols="none")
+    words = r"kubectl|kustomize|kserve|keda|deploy/"
+    for name in files(project) - {"model/model.skops"}:
+        text = (project / name).read_text(encoding="utf-8")
+        assert not re.findall(words, text, re.I), name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/many-machines.md"])
+def test_a_page_names_settings_and_metrics_that_exist(page: str) -> None:
+    text = (TEMPLATE / page).read_text(encoding="utf-8")
+    source = ENGINE / "src/serving_engine"
+    declared = (source / "settings.py").read_text(encoding="utf-8")
+    reported = (source / "telemetry/exposition.py").read_text(encoding="utf-8")
+    for name in set(re.findall(r"`SERVING_(\w+)", text)) - {"GREETING"}:
+        assert f"\n    {name.lower()}: " in declared, name
+    for name in set(re.findall(r"`(serving_\w+)", text)) - {"serving_engine"}:
+        assert f'"{name.removesuffix("_total")}"' in reported, name
+
+
 def test_the_template_holds_few_conditions() -> None:
     count = 0
     for name in tracked(TEMPLATE):

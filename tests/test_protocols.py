@@ -126,12 +126,17 @@ def test_real_clients_get_the_answers_of_predict(
     layout: str, speaking: Path, environment: Path, models: Mapping[str, Path], tmp_path: Path
 ) -> None:
     with serving(speaking, environment, models[layout]) as (address, _):
-        case = tmp_path / "case.json"
-        case.write_text(json.dumps(case_of(models[layout], address)), encoding="utf-8")
         for name in REQUIREMENTS:
-            command = [python_with(name), CLIENTS / f"with_{name}.py", address, case]
-            ended = processes.run(command, capture_output=True, text=True, check=False)
-            assert ended.returncode == 0, f"{name}:\n{ended.stdout}{ended.stderr}"
+            ask_with(name, address, models[layout], tmp_path)
+
+
+def ask_with(client: str, address: str, model: Path, folder: Path) -> None:
+    """Let a client compare its answers with those of `POST /predict`."""
+    case = folder / "case.json"
+    case.write_text(json.dumps(case_of(model, address)), encoding="utf-8")
+    command = [python_with(client), CLIENTS / f"with_{client}.py", address, case]
+    ended = processes.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, f"{client}:\n{ended.stdout}{ended.stderr}"
 
 
 def case_of(model: Path, address: str) -> dict[str, Any]:
@@ -248,6 +253,102 @@ def test_sagemaker(
         assert ask(f"http://{address}/invocations", csv, **headers) == (200, answer)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="session")
+def kserve(generate: Render) -> Path:
+    """A project with manifests for KServe."""
+    return generate(deployment="kubernetes")
+
+
+def container_of(manifest: Path) -> dict[str, Any]:
+    """The container that a manifest for KServe describes, with its variables as a dictionary."""
+    spec = yaml.safe_load(manifest.read_text(encoding="utf-8"))["spec"]
+    (container,) = spec.get("predictor", spec)["containers"]
+    named = {each["name"]: each["value"] for each in container["env"]}
+    return container | {"env": named}
+
+
+# What KServe, Kubernetes and, below it, Knative add to the variables of a container. A Service
+# called `serving` is in the same namespace.
+SET_BY_KSERVE = {
+    "INFERENCE_SERVICE_NAME": "iris-service",
+    "K_SERVICE": "iris-service-predictor",
+    "K_REVISION": "iris-service-predictor-00001",
+    "SERVING_PORT": "tcp://10.0.0.1:80",
+    "SERVING_SERVICE_HOST": "10.0.0.1",
+    "KUBERNETES_SERVICE_HOST": "10.0.0.2",
+}
+
+
+@pytest.mark.parametrize("storage", ["s3", "oci"])
+def test_kserve_with_a_model_from_a_storage(
+    storage: str,
+    kserve: Path,
+    environment: Path,
+    image: dict[str, Any],
+    models: Mapping[str, Path],
+    tmp_path: Path,
+) -> None:
+    """KServe puts the model at /mnt/models; with oci:// that is a link into another container."""
+    runtime = container_of(kserve / "deploy/kserve/runtime.yaml")
+    assert runtime["env"] == {"SERVING_MODEL_DIR": "/mnt/models"}
+    mounted = tmp_path / "mnt" / "models"
+    mounted.parent.mkdir()
+    if storage == "oci":
+        mounted.symlink_to(models["frame"], target_is_directory=True)
+    else:
+        shutil.copytree(models["frame"], mounted)
+    variables = image["variables"] | SET_BY_KSERVE | {"PORT": str(free_port())}
+    with serving(kserve, environment, mounted, **kept_here(variables)) as (address, process):
+        walk(address, runtime)
+        for client in ("triton", "kserve"):
+            ask_with(client, address, mounted, tmp_path)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_kserve_with_the_model_in_the_image(
+    kserve: Path, environment: Path, image: dict[str, Any], tmp_path: Path
+) -> None:
+    container = container_of(kserve / "deploy/kserve/model-in-image.yaml")
+    assert container["env"] == {"PROTOCOL": "v2"}
+    variables = image["variables"] | SET_BY_KSERVE | container["env"] | {"PORT": str(free_port())}
+    with serving(kserve, environment, kserve / "model", **kept_here(variables)) as (address, _):
+        walk(address, container)
+        ask_with("kserve", address, kserve / "model", tmp_path)
+
+
+def test_kserve_knows_every_field_of_its_manifests(kserve: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    right = kserve / "deploy/kserve/model-in-image.yaml"
+    text = right.read_text(encoding="utf-8")
+    wrong.write_text(text.replace("maxSurge", "maxSurges"), encoding="utf-8")
+    strategy = "InferenceService.spec.predictor.deploymentStrategy"
+    manifests = (kserve / "deploy/kserve").glob("*.yaml")
+    expected = {wrong: f"{strategy}.rollingUpdate.maxSurges", **dict.fromkeys(manifests, "")}
+    assert len(expected) == 4
+    for manifest, unknown in expected.items():
+        command = [python_with("kserve"), CLIENTS / "kserve_fields.py", manifest]
+        ended = processes.run(command, capture_output=True, text=True, check=True)
+        assert ended.stdout == unknown
+
+
+def kept_here(variables: dict[str, str]) -> dict[str, str]:
+    """Variables of the image without those that a service on this machine has of its own."""
+    own = {"PATH", "SERVING_HOST", "SERVING_MODEL_DIR"}
+    return {name: value for name, value in variables.items() if name not in own}
+
+
+def walk(address: str, container: dict[str, Any]) -> None:
+    """Ask what the kubelet and KServe ask before a client does."""
+    (port,) = container["ports"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == port["containerPort"]
+        assert ask(f"http://{address}{container[probe]['httpGet']['path']}")[0] == 200
+    assert ask(f"http://{address}/v2/health/live")[1]["live"] is True
+    assert ask(f"http://{address}/v2/health/ready")[1]["ready"] is True
+    assert ask(f"http://{address}/v2")[1]["name"]
 
 
 def test_vertex_ai(speaking: Path, environment: Path, image: dict[str, Any]) -> None:

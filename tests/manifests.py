@@ -1,0 +1,75 @@
+"""The manifests of a rendered project: plain functions, and two fixtures that test files name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import Render
+
+PRODUCTION = "deploy/kubernetes/overlays/production"
+
+
+@pytest.fixture(scope="module")
+def project(render: Render) -> Path:
+    return render(deployment="kubernetes")
+
+
+@pytest.fixture(scope="module")
+def manifests(project: Path) -> dict[str, Any]:
+    """Every manifest that is no kustomization, by the name of its file."""
+    paths = (project / "deploy").rglob("*.yaml")
+    return {path.name: load(path) for path in paths if path.name != "kustomization.yaml"}
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def pods(manifests: dict[str, Any]) -> dict[str, Any]:
+    """The spec of each pod that has a container, by the name of its file. KServe makes the pod of
+    a model in a storage of the runtime's containers and of the fields beside `model`."""
+    pod_fields = (
+        "automountServiceAccountToken",
+        "enableServiceLinks",
+        "terminationGracePeriodSeconds",
+        "containers",
+    )
+
+    def chosen(spec: dict[str, Any]) -> dict[str, Any]:
+        return {name: spec[name] for name in pod_fields if name in spec}
+
+    stored = manifests["model-in-storage.yaml"]["spec"]["predictor"]
+    return {
+        "deployment.yaml": manifests["deployment.yaml"]["spec"]["template"]["spec"],
+        "model-in-image.yaml": chosen(manifests["model-in-image.yaml"]["spec"]["predictor"]),
+        "runtime.yaml": chosen(stored) | chosen(manifests["runtime.yaml"]["spec"]),
+    }
+
+
+def build(folder: Path, given: list[Any] | None = None) -> list[Any]:
+    """What kustomize makes of a folder; as much of kustomize as the manifests use.
+
+    given: the resources that a component changes.
+    """
+    kustomization = load(folder / "kustomization.yaml")
+    made = list(given or [])
+    for name in kustomization.get("resources", []):
+        path = folder / name
+        made += build(path) if path.is_dir() else [load(path)]
+    for name in kustomization.get("components", []):
+        made = build(folder / name, made)
+    for patch in kustomization.get("patches", []):
+        deleted = yaml.safe_load(patch["patch"])
+        assert deleted.pop("$patch") == "delete"
+        made = [each for each in made if each["kind"] != deleted["kind"]]
+    for resource in made:
+        if "namespace" in kustomization:
+            resource["metadata"]["namespace"] = kustomization["namespace"]
+        if resource["kind"] == "Deployment":
+            (container,) = resource["spec"]["template"]["spec"]["containers"]
+            for image in kustomization.get("images", []):
+                assert container["image"] == image["name"]
+                container["image"] = f"{image['newName']}:{image['newTag']}"
+    return made
