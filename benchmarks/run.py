@@ -5,6 +5,7 @@
     make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
     make bench ARGS=--knobs           with other settings than the defaults
     make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
+    make bench ARGS=--runtimes        the runtimes beside each other (runtimes.py)
     make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
     make bench ARGS='--against DIR'   against another project, such as one that an earlier commit
                                       rendered, where `uv sync --no-dev --compile-bytecode` was run
@@ -34,6 +35,7 @@ import workers
 from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OTHER, OURS, Found, Rest, Rests, compare, ratio, write_plot, write_report
+from runtimes import measure_runtimes
 from servers import (
     ALWAYS,
     HERE,
@@ -64,6 +66,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.workers:
             measure_workers(arguments, Path(scratch), work)
+            return
+        if arguments.runtimes:
+            measure_runtimes(arguments, work, Path(scratch))
             return
         service, packaged = prepare(Path(scratch), work, arguments.models)
         if arguments.large:
@@ -101,6 +106,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="measure large requests instead")
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
     parser.add_argument("--workers", action="store_true", help="measure workers instead")
+    parser.add_argument("--runtimes", action="store_true", help="measure the runtimes instead")
     parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
     parser.add_argument("--against", type=Path, metavar="DIR", help="measure another project")
     parser.add_argument("--only", help="names of peers, separated by commas")

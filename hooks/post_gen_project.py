@@ -31,16 +31,17 @@ OPTIONAL = [
     ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml", "workflows/ci.yml"]),
     (
         {"ci": ["github"], "deployment": ["container", "kubernetes"]},
-        ".github/workflows",
-        ["container.yml"],
+        ".github", ["workflows/container.yml"],
     ),
     ({"ci": ["gitlab"]}, ".", [".gitlab-ci.yml"]),
     (
         {"model_runtime": ["scikit-learn"]},
-        "src/{{cookiecutter.project_slug.replace('-','_')}}",
-        ["transformers.py"],
+        "src/{{cookiecutter.project_slug.replace('-','_')}}", ["transformers.py"],
     ),
-    ({"model_runtime": ["python"]}, "src/{{cookiecutter.project_slug.replace('-','_')}}", ["model.py"]),
+    (
+        {"model_runtime": ["python"]},
+        "src/{{cookiecutter.project_slug.replace('-','_')}}", ["model.py"],
+    ),
     ({"protocols": ["all"], "deployment": ["container", "kubernetes"]}, ".", ["azureml.yml"]),
     (
         {"deployment": ["kubernetes"]},
@@ -68,10 +69,12 @@ OPTIONAL = [
     ({"protocols": ["open-inference", "all"]}, "engine/tests", ["test_open_inference.py"]),
     (
         {"protocols": ["all"]},
-        "engine/src/serving_engine/protocols/mlflow",
-        ["__init__.py", "inputs.py", "media_types.py", "npy.py", "outputs.py", "routes.py"],
+        "engine/src/serving_engine/protocols",
+        [
+            "azure.py", "vertex.py", "mlflow/__init__.py", "mlflow/inputs.py",
+            "mlflow/media_types.py", "mlflow/npy.py", "mlflow/outputs.py", "mlflow/routes.py",
+        ],
     ),
-    ({"protocols": ["all"]}, "engine/src/serving_engine/protocols", ["azure.py", "vertex.py"]),
     (
         {"protocols": ["all"]},
         "engine/tests",

@@ -31,6 +31,34 @@ LITTER = shutil.ignore_patterns(
 )
 SAMPLE = Path("samples", "scikit-learn", "manifest.json")
 
+SETTINGS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+CHOICES = {
+    key: choices
+    for key, choices in SETTINGS.items()
+    if isinstance(choices, list) and not key.startswith("_")
+}
+"""The questions with choices, and their answers."""
+
+
+def all_pairs(choices):
+    """Few combinations of answers in which every pair of answers to two questions is together."""
+    product = [dict(zip(choices, row, strict=True)) for row in itertools.product(*choices.values())]
+
+    def pairs(answers):
+        return set(itertools.combinations(answers.items(), 2))
+
+    left = set().union(*map(pairs, product))
+    chosen = []
+    while left:
+        best = max(product, key=lambda answers: len(pairs(answers) & left))
+        left -= pairs(best)
+        chosen.append(best)
+    return product if os.environ.get("ALL_COMBINATIONS") else chosen
+
+
+COMBINATIONS = all_pairs(CHOICES)
+"""What is rendered: `make test-all` renders every combination."""
+
 _number = itertools.count()
 
 

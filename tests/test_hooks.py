@@ -15,9 +15,12 @@ import pytest
 
 from . import fixtures_template
 from .rendering import (
+    CHOICES,
+    COMBINATIONS,
     PROJECT,
     ROOT,
     SAMPLE,
+    SETTINGS,
     constant,
     context,
     files,
@@ -35,13 +38,8 @@ from .servers import closed_port, hang, serve
 template = fixtures_template.template
 
 HOOKS = ["pre_gen_project", "post_gen_project"]
-SETTINGS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 QUESTIONS = [key for key in SETTINGS if not key.startswith("_")]
-CHOICES = {key: SETTINGS[key] for key in QUESTIONS if isinstance(SETTINGS[key], list)}
-COMBINATIONS = [
-    dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())
-]
-LONGEST_HOOK = 250
+LONGEST_HOOK = 270
 PROTOCOLS = "engine/src/serving_engine/protocols"
 
 

@@ -13,19 +13,18 @@ import yaml
 
 from . import processes
 from .conftest import ROOT, Render
-from .rendering import PROJECT, in_project, kept
+from .rendering import CHOICES, COMBINATIONS, PROJECT, in_project, kept
 
 TEMPLATE = ROOT / PROJECT
 ENGINE = TEMPLATE / "engine"
-QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-CHOICES = {
-    key: value for key, value in QUESTIONS.items() if isinstance(value, list) and key[0] != "_"
-}
-COMBINATIONS = [
-    dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())
-]
 
 HOSTILE_AUTHOR = 'Robert "Bob" O\'Neil \\ é ☃'
+
+
+def test_every_pair_of_answers_is_rendered() -> None:
+    for (one, choices), (other, others) in itertools.combinations(CHOICES.items(), 2):
+        for pair in itertools.product(choices, others):
+            assert pair in {(answers[one], answers[other]) for answers in COMBINATIONS}, pair
 
 
 def files(folder: Path) -> set[str]:
@@ -146,6 +145,24 @@ def test_a_page_names_settings_and_metrics_that_exist(page: str) -> None:
         assert f"\n    {name.lower()}: " in declared, name
     for name in set(re.findall(r"`(serving_\w+)", text)) - {"serving_engine"}:
         assert f'"{name.removesuffix("_total")}"' in reported, name
+
+
+RUNTIME_TRACES = {
+    "onnx": r"transformers\.py|model\.skops|model\.py\b(?!`\.$)",
+    "python": r"transformers\.py|model\.skops|model\.onnx",
+    "scikit-learn": r"model\.onnx",
+}
+
+
+@pytest.mark.parametrize("runtime", RUNTIME_TRACES)
+def test_a_runtime_that_is_not_chosen_leaves_no_trace(runtime: str, generate: Render) -> None:
+    """But in the engine, which has every runtime, and in the table of what can be chosen."""
+    project = generate(model_runtime=runtime)
+    table = re.compile(r"(?s)^# Bring your own model.*?replaces\.\n")
+    for name in files(project):
+        if not name.startswith(("model/", "engine/")):
+            text = table.sub("", (project / name).read_text(encoding="utf-8"))
+            assert not re.findall(RUNTIME_TRACES[runtime], text), name
 
 
 def test_the_template_holds_few_conditions() -> None:

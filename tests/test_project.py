@@ -74,6 +74,26 @@ def test_every_choice_of_protocols_passes_the_checks_that_differ(
     passed(run_in(project, "pytest", "-q", *tests, folder="engine"))
 
 
+@pytest.mark.parametrize(
+    ("runtime", "lacks"),
+    [("onnx", ["sklearn", "skops", "pandas"]), ("python", ["sklearn", "skops", "onnxruntime"])],
+)
+def test_a_runtime_needs_its_own_libraries_alone(
+    runtime: str, lacks: list[str], generate: Render
+) -> None:
+    """Its project is checked, tested and served in an environment that has no others."""
+    project = generate(model_runtime=runtime)
+    uv(project, "sync", "--quiet")
+    bare = environment_of(project)
+    for module in lacks:
+        assert run_tool(bare, project, "python", "-c", f"import {module}").returncode, module
+    for check in OWNER_CHECKS:
+        passed(run_tool(bare, project, *check.split()))
+    checked = run_tool(bare, project, "iris-service", "check")
+    passed(checked)
+    assert checked.stdout.startswith("ok: iris 1 ")
+
+
 def test_pre_commit_passes_on_a_fresh_project_and_on_a_large_model(
     project: Path, run_in: Run, tmp_path: Path
 ) -> None:

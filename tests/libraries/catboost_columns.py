@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import catboost
 from serving_engine import PythonModel
 
 
@@ -14,8 +15,6 @@ class Model(PythonModel):
     classes = ("leaves", "stays")
 
     def load(self, directory: Path) -> None:
-        import catboost
-
         self.model = catboost.CatBoostClassifier()
         self.model.load_model(directory / "churn.cbm")
 
@@ -25,7 +24,6 @@ class Model(PythonModel):
 
 
 def train(out: Path) -> None:
-    import catboost
     import numpy as np
     import pandas as pd
 

@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
+from safetensors.numpy import load_file
 from serving_engine import PythonModel
 
 
 def scores(weights: dict[str, Any], rows: Any) -> Any:
     """The network: a hidden layer, and a score for each class."""
-    import jax
-
     return jax.nn.relu(rows @ weights["w1"] + weights["b1"]) @ weights["w2"] + weights["b2"]
 
 
@@ -23,21 +23,15 @@ class Model(PythonModel):
     fork_safe: ClassVar[bool] = False
 
     def load(self, directory: Path) -> None:
-        import jax
-        from safetensors.numpy import load_file
-
         self.weights = load_file(directory / "network.safetensors")
         self.scores = jax.jit(scores)
 
     def predict(self, rows: Any) -> dict[str, Any]:
-        import jax
-
         found = self.scores(self.weights, rows.astype(np.float32))
         return {"probabilities": np.asarray(jax.nn.softmax(found))}
 
 
 def train(out: Path) -> None:
-    import jax
     import pandas as pd
     from safetensors.numpy import save_file
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 from serving_engine import PythonModel
 
@@ -15,8 +16,6 @@ class Model(PythonModel):
     classes = (0, 1, 2)
 
     def load(self, directory: Path) -> None:
-        import lightgbm
-
         self.booster = lightgbm.Booster(model_file=directory / "booster.txt")
 
     def predict(self, rows: Any) -> dict[str, Any]:
@@ -24,7 +23,6 @@ class Model(PythonModel):
 
 
 def train(out: Path) -> None:
-    import lightgbm
     import pandas as pd
 
     random = np.random.default_rng(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from serving_engine import PythonModel
 
 
@@ -13,8 +14,6 @@ class Model(PythonModel):
     """Counts the letters of a text, asks the network, and rounds its answer to steps of ten."""
 
     def load(self, directory: Path) -> None:
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(directory / "linear.onnx", options)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 from serving_engine import PythonModel
+from tokenizers import Tokenizer
 
 LAYERS, HEADS, SIZE = 6, 12, 384
 
@@ -18,9 +20,6 @@ class Model(PythonModel):
     outputs = tuple(f"e{number}" for number in range(SIZE))
 
     def load(self, directory: Path) -> None:
-        from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
-
         self.tokenizer = Tokenizer.from_file(str(directory / "minilm" / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(256)

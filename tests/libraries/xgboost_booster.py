@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xgboost
 from serving_engine import PythonModel
 
 
@@ -13,8 +14,6 @@ class Model(PythonModel):
     """A regression with gaps."""
 
     def load(self, directory: Path) -> None:
-        import xgboost
-
         self.booster = xgboost.Booster(model_file=str(directory / "booster.json"))
         self.booster.set_param({"nthread": 1})
 
@@ -24,7 +23,6 @@ class Model(PythonModel):
 
 def train(out: Path) -> None:
     import pandas as pd
-    import xgboost
 
     random = np.random.default_rng(0)
     rows = random.normal(size=(300, 3))

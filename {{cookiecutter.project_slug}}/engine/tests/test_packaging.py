@@ -224,7 +224,7 @@ def test_a_native_booster_is_an_error_before_its_types_are_reviewed(
     ("name", "data", "text"),
     [
         ("missing.joblib", None, "is not a file."),
-        ("model.onnx", b"x", "is a model of ONNX, by its suffix. Estimators of scikit-learn can"),
+        ("model.onnx", b"x", "is a model of ONNX, by its suffix. Package it: --runtime onnx"),
         ("model.ubj", b"x", "is a native Booster of XGBoost, by its suffix. Estimators of"),
         ("model.bin", b"x", "has the suffix .bin, which does not say what it holds. If joblib"),
         ("model.sav", b"x", "has the suffix .sav, which does not say what it holds. If joblib"),

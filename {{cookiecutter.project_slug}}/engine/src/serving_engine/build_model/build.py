@@ -109,11 +109,17 @@ def package(
         raise NotPackaged(f"the model cannot be served: {error.problem}.") from error
 
 
-def default_runtime(files: Sequence[Path], directory: Path) -> str:
-    """The runtime of the model that is in a directory; without one, by the suffix of the files."""
+def default_runtime(files: Sequence[Path], directory: Path, code: OwnerCode) -> str:
+    """The runtime of the model that is in a directory.
+
+    Without one, it is `python` if the owner has a class of a model and no transformers, else it
+    depends on the suffix of the files.
+    """
     try:
         return find_runtime(read_manifest(directory).artifact.format).name
     except LoadError:
+        if code.model_class and not code.transformers:
+            return "python"
         suffixes = {file.suffix.lower() for file in files}
         if suffixes == {".onnx"}:
             return "onnx"

@@ -18,6 +18,7 @@ from .known_texts import known_texts
 from .layout_search import find_layout
 from .read_estimator import check_may_be_trusted, read_estimator, to_skops
 from .reference_model import NeedsPandasOutput
+from .rejected_models import BY_A_CLASS
 
 ARTIFACT = "model.skops"
 
@@ -27,7 +28,7 @@ def build(options: BuildOptions) -> Built:
     trust, progress = options.trust, options.progress
     check_may_be_trusted(trust.types, trust.transformers)
     if len(options.files) != 1:
-        raise NotPackaged("a model of scikit-learn is one file.")
+        raise NotPackaged(f"a model of scikit-learn is one file. If it has several, {BY_A_CLASS}.")
     (file,) = options.files
     progress(f"reading {file}")
     estimator = read_estimator(file, trust)

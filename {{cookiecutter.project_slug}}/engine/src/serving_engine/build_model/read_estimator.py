@@ -17,7 +17,13 @@ from .builder import Trust
 from .errors import NotPackaged
 from .pickles import PICKLES, read_pickle
 from .portable import portable
-from .rejected_models import cannot_predict, unreadable, unsupported_suffix, wrong_content
+from .rejected_models import (
+    BY_A_CLASS,
+    cannot_predict,
+    unreadable,
+    unsupported_suffix,
+    wrong_content,
+)
 
 
 def read_estimator(path: Path, trust: Trust) -> Any:
@@ -52,7 +58,7 @@ def to_skops(estimator: Any, trust: Trust) -> tuple[bytes, list[str]]:
     except Exception as error:  # there is no list of what skops raises
         raise NotPackaged(
             f"skops, the format that the service reads, cannot hold the model ({reason(error)}). "
-            "Replace the part that it names by another estimator."
+            f"Replace the part that it names by another estimator, or {BY_A_CLASS}."
         ) from error
     _check_review(types, trust)
     return data, types

@@ -8,9 +8,13 @@ from ..distribution import add_command
 from ..model_files.zip_check import content_hint
 from ..text import reason
 
+BY_A_CLASS = (
+    "serve it by a class of yours, `class Model(PythonModel)` with `load` and `predict` in "
+    "model.py: --runtime python"
+)
 _KINDS_OF_MODELS = (
     "Estimators of scikit-learn can be packaged, and the scikit-learn classes of XGBoost and "
-    "LightGBM"
+    f"LightGBM; or {BY_A_CLASS}"
 )
 
 _FILES_OF_OTHERS = {
@@ -58,6 +62,8 @@ _CONTENTS = (
 def unsupported_suffix(path: Path) -> str:
     """The error for a file with a suffix that `model package` does not read."""
     suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        return f"{path} is {_FILES_OF_OTHERS[suffix]}, by its suffix. Package it: --runtime onnx."
     if suffix in _FILES_OF_OTHERS:
         return f"{path} is {_FILES_OF_OTHERS[suffix]}, by its suffix. {_KINDS_OF_MODELS}."
     found = f"the suffix {suffix}, which does not say" if suffix else "no suffix that would say"

@@ -20,6 +20,7 @@ from ..schema.signature import CellRows, Column, Signature
 from .probes import probe
 
 _CALLS = 20
+_SECONDS = 1.0
 _MAX_SHOWN = 8
 _STATM = Path("/proc/self/statm")  # of Linux
 _PAGE_BYTES = 4096
@@ -100,8 +101,9 @@ def report_lines(loaded: LoadedModel, memory: int | None, batch_rows: int) -> It
 
 
 def _milliseconds(predict: Predict, rows: CellRows) -> float:
-    seconds = []
-    for _ in range(_CALLS):
+    """The median time of a call; few calls of a slow model."""
+    seconds: list[float] = []
+    while len(seconds) < _CALLS and sum(seconds) < _SECONDS:
         started = time.perf_counter()
         predict(rows)
         seconds.append(time.perf_counter() - started)

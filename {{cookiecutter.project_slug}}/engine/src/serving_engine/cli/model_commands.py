@@ -147,7 +147,7 @@ def _package(service: Service, options: argparse.Namespace) -> None:
         description=options.description,
         license=options.license,
         trust=Trust(options.trust, code.transformers, _review),
-        runtime=options.runtime or default_runtime(options.file, settings.model_dir),
+        runtime=options.runtime or default_runtime(options.file, settings.model_dir, code),
         model_class=code.model_class,
         chosen=options.columns,
         outputs=options.outputs,

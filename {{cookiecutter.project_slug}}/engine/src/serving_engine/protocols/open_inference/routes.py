@@ -27,7 +27,7 @@ VERSION = "/v2/models/{model}/versions/{version}"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INFER = frozenset({f"{MODEL}/infer", f"{VERSION}/infer"})
 _MAX_LENGTH_DIGITS = 18
-_PLATFORMS = {"skops": "scikit-learn_skops"}
+_PLATFORMS = {"onnx": "onnxruntime_onnx", "skops": "scikit-learn_skops"}
 
 router = APIRouter(tags=["open-inference"], route_class=FastRoute)
 
