@@ -9,8 +9,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from io import StringIO
+from functools import cache, cached_property
+from io import BytesIO, StringIO
 from types import NoneType
 from typing import Any
 
@@ -88,14 +88,32 @@ class TableBlock(Block):
         return StringIO(self._data.decode(), newline="")
 
     def matrix(self, columns: Sequence[Column]) -> Matrix:
-        others = f"{self._delimiter}\r\n".encode()
-        decimal = bool(self._data.strip()) and is_decimal(self._data, others)
-        if not decimal or any(column.dtype == "bool" for column in columns):
+        """The values as an array, by Arrow's reader where it reads what `parse_cell` does: where
+        there are only decimal numbers and empty fields. It is several times faster."""
+        arrow = _arrow_csv()
+        boolean = any(column.dtype == "bool" for column in columns)
+        if (
+            arrow is None
+            or boolean
+            or not is_decimal(self._data, f"{self._delimiter}\r\n".encode())
+        ):
             return super().matrix(columns)
-        table = np.loadtxt(self._text(), delimiter=self._delimiter, ndmin=2, comments=None)
-        if table.shape[1] != len(self._names):
-            raise ValueError(table.shape)
-        return table.take([self._names.index(column.name) for column in columns], axis=1)
+        try:
+            table = arrow.csv.read_csv(
+                BytesIO(self._data),
+                arrow.csv.ReadOptions(
+                    use_threads=False, block_size=2 * len(self._data), column_names=self._names
+                ),
+                arrow.csv.ParseOptions(delimiter=self._delimiter, quote_char=False),
+                arrow.csv.ConvertOptions(
+                    column_types={column.name: arrow.float64() for column in columns},
+                    include_columns=[column.name for column in columns],
+                    include_missing_columns=True,
+                ),
+            )
+        except arrow.ArrowInvalid:
+            return super().matrix(columns)
+        return np.column_stack([column.to_numpy() for column in table.columns])
 
     def rows(self) -> Iterator[Row | Unreadable]:
         lines = read_fields(self._text(), self._delimiter)
@@ -116,6 +134,16 @@ class TableBlock(Block):
                     for name, text in zip(self._names, texts, strict=True)
                     if name in self._known
                 }
+
+
+@cache
+def _arrow_csv() -> Any:
+    """The library pyarrow, if it is installed."""
+    try:
+        import pyarrow.csv
+    except ImportError:
+        return None
+    return pyarrow
 
 
 class LinesBlock(Block):
