@@ -10,12 +10,13 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from serving_engine.cli.predict import sources
+from serving_engine.cli.predict import blocks, scorer, sources
 from serving_engine.cli.predict.run import PredictOptions, predict_file
 from serving_engine.errors import UsageError
 from serving_engine.runtimes.base import LoadedModel
 from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.request_parser import Values
+from serving_engine.schema.signature import Column
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier, IsolationForest
@@ -363,4 +364,104 @@ def test_a_result_is_written_by_one_process(loaded_trees: LoadedModel, tmp_path:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match=r"another process writes .*result\.csv\."):
             predict(rows, "result.csv", loaded_trees)
+    predict(rows, "result.csv", loaded_trees)
+
+
+# A checkpoint that does not fit.
+
+
+@pytest.fixture
+def stopped(loaded_trees: LoadedModel, tmp_path: Path) -> Path:
+    """The rows of a run that a bad row ended, after a checkpoint."""
+    rows, _ = write_bad(tmp_path / "rows.csv", ["x,2,3"])
+    with pytest.raises(UsageError, match="row 90: "):
+        predict(rows, "result.csv", loaded_trees)
+    assert (tmp_path / "result.csv.checkpoint").exists()
+    return rows
+
+
+def test_a_run_that_a_bad_row_ended_goes_on_with_a_file_for_them(
+    stopped: Path, loaded_trees: LoadedModel
+) -> None:
+    bad = stopped.with_name("bad.jsonl")
+    checked = []
+
+    def counted(rows: Values) -> Outputs:
+        checked.append(len(rows))
+        return loaded_trees.predict(rows)
+
+    model = with_predict(loaded_trees, counted)
+    result = predict(stopped, "result.csv", model, resume=True, on_error=bad)
+    assert 0 < sum(checked) < 990
+    whole = predict(stopped, "whole.csv", model, on_error=stopped.with_name("all-bad.jsonl"))
+    assert result.read_bytes() == whole.read_bytes()
+    assert bad.read_bytes() == stopped.with_name("all-bad.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("input", "the input has changed since"),
+        ("model", "the model has changed since"),
+        ("result", "result.csv.partial is shorter than when it was saved"),
+        ("checkpoint", "result.csv.checkpoint is damaged"),
+    ],
+)
+def test_a_run_does_not_go_on_with_what_has_changed(
+    change: str, message: str, stopped: Path, loaded_trees: LoadedModel
+) -> None:
+    model = loaded_trees
+    if change == "input":
+        stopped.write_text(stopped.read_text(encoding="utf-8") + "\n1,2,3", encoding="utf-8")
+    elif change == "model":
+        manifest = model.manifest.model_copy(update={"version": "2"})
+        model = LoadedModel(manifest, model.predict, model.seconds)
+    elif change == "result":
+        stopped.with_name("result.csv.partial").write_bytes(b"")
+    else:
+        stopped.with_name("result.csv.checkpoint").write_bytes(b"{}")
+    with pytest.raises(UsageError) as error:
+        predict(stopped, "result.csv", model, resume=True, on_error=stopped.with_name("bad.jsonl"))
+    assert message in str(error.value)
+    assert str(error.value).endswith("Run it without --resume, which begins anew.")
+    predict(stopped, "result.csv", model, on_error=stopped.with_name("bad.jsonl"))
+
+
+# Readers.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2\n3,4\n",
+        "+1,-2.5e-3\n.5,5.\n",
+        " 1,2 \r\n,4\r\n",
+        "\n1,2\n\n3,4",
+        "1e400,1e-400\r3,-0\r",
+        "00012,123456789012345678901234567890\n",
+        "0.1,2.675\n179769313486231570000,4.35\n",
+    ],
+)
+def test_arrow_reads_the_numbers_of_a_table_as_the_reader_without_it(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow", reason="it is in the extra `package`")
+    known = {name: Column(name=name, nullable=True) for name in ("b", "a")}
+    columns = list(known.values())
+
+    def read() -> Any:
+        return blocks.TableBlock(text.encode(), ["a", "b"], ",", known).matrix(columns)
+
+    by_arrow = read()
+    monkeypatch.setattr(blocks, "_arrow_csv", lambda: None)
+    assert np.array_equal(by_arrow, read(), equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_fit_are_read_together(
+    kind: str, loaded_trees: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row by row, it takes ten times as long."""
+    monkeypatch.setattr(scorer.Scorer, "_read_one_by_one", lambda *_: pytest.fail("one by one"))
+    rows = write_rows(tmp_path / f"rows.{kind}", as_rows(X))
     predict(rows, "result.csv", loaded_trees)
