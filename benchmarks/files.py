@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROWS = 1_000_000
-CHUNK = 8192
+CHUNK = 8000
 KINDS = ("csv", "parquet")
 SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

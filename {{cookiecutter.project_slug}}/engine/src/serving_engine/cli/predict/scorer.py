@@ -15,7 +15,7 @@ from .blocks import Block, Unreadable
 from .results import ResultFormat
 
 CALL_ROWS = 8192
-"""Most rows of one call of the model."""
+"""Most rows of one call of the model: some more than most blocks have."""
 _ANY_NUMBER = 2**31
 
 

@@ -29,10 +29,9 @@ from ...schema.text_cells import read_fields
 from .blocks import BatchBlock, Block, LinesBlock, TableBlock
 
 BLOCK_BYTES = 4 * 2**20
-"""Size of a block. Its rows take up to fifty times as much while they are predicted."""
-BLOCK_ROWS = 8192
-"""Most rows of a block, where rows are counted before they are read."""
-
+BLOCK_ROWS = 8000
+"""Most bytes of a block, and about how many rows it has if they are short."""
+_FIRST_BYTES = 2**16
 _COLUMN_BUFFER = 2**16
 
 
@@ -81,7 +80,7 @@ class LinesSource(Source):
         self._path = path
         with reading(path):
             self._file = _standard_input() if str(path) == "-" else open_text(path)
-            self._first = self._file.readlines(BLOCK_BYTES)
+            self._first = _first_lines(self._file)
         first = next(LinesBlock("".join(self._first).encode()).rows(), None)
         self.names = list(first) if isinstance(first, dict) else ()
 
@@ -106,16 +105,20 @@ def _text_blocks(
     """Blocks of whole lines.
 
     first: lines that are read already. join: makes one text of lines, and of those that follow
-    in the last record.
+    in the last record. The size of a block follows from the length of the lines before.
     """
     size = os.fstat(file.fileno()).st_size
     read = 0
-    lines = first or file.readlines(BLOCK_BYTES)
+    lines = first or _first_lines(file)
     while lines:
         block = join(lines).encode()
         read += len(block)
         yield block, min(1.0, read / size) if size else 0.0
-        lines = file.readlines(BLOCK_BYTES)
+        lines = file.readlines(min(BLOCK_BYTES, BLOCK_ROWS * len(block) // len(lines)))
+
+
+def _first_lines(file: TextIO) -> list[str]:
+    return file.readlines(min(BLOCK_BYTES, _FIRST_BYTES))
 
 
 class TableSource(Source):
