@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from .example_service import transformers
 from .models import package_estimator
-from .service import PACKAGE, PATIENCE, environment, wait_until
+from .service import PACKAGE, PATIENCE, environment, run_script, wait_until
 from .test_predict import NAMES, X, as_rows, read_result, write_rows
 
 PREDICT = f"""
@@ -164,24 +164,49 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_memory_does_not_grow_with_the_file(kind: str, model_dir: Path, tmp_path: Path) -> None:
-    """400,000 rows as objects would take over 200 MiB."""
-    names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
-    few = [dict(zip(names, row, strict=True)) for row in np.hstack([X, X[:, :1]]).tolist()]
+PEAK = f"""
+import atexit, re, sys
+from pathlib import Path
+from serving_engine import Service, run_command_line
+status = Path("/proc/self/status")
+atexit.register(lambda: print(re.search(r"VmHWM: *\\t *(\\d+) kB", status.read_text())[1]))
+run_command_line(Service("{PACKAGE}"), ["predict", *sys.argv[1:]])
+"""
+"""The command, which prints its peak of memory at last, in KiB."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/self/status")
+@pytest.mark.parametrize(("kind", "times"), [("csv", 100), ("jsonl", 100), ("parquet", 1000)])
+def test_memory_does_not_grow_with_the_file(
+    kind: str, times: int, model_dir: Path, tmp_path: Path
+) -> None:
+    """Twice the rows, which would take 60 MiB more. Those of Parquet are in one row group."""
     peaks = []
-    for count in (100, 200):
-        file = write_rows(tmp_path / f"rows{count}.{kind}", few * count)
-        result = tmp_path / f"result.{kind}"
-        arguments = [str(file), "--output", str(result), "--model-dir", str(model_dir)]
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", PACKAGE, "predict", *arguments],
-            environment(),
-        )
-        _, status, usage = os.wait4(pid, 0)
-        assert status == 0
-        peaks.append(usage.ru_maxrss * 1024)
+    for count in (times, 2 * times):
+        file = write_often(tmp_path / f"rows{count}.{kind}", count)
+        files = [file, "--output", tmp_path / f"result.{kind}"]
+        printed = run_script(PEAK, *files, "--model-dir", model_dir).splitlines()
+        assert printed[0].startswith(f"{2000 * count} rows predicted")
+        peaks.append(int(printed[1]) * 1024)
     assert peaks[1] - peaks[0] < 32 * 2**20
-    assert peaks[1] < 2**30
+    assert peaks[1] < 2**29
+
+
+def write_often(path: Path, count: int) -> Path:
+    """Write the rows `count` times, with a fourth column."""
+    names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    table = np.hstack([X, X[:, :1]])
+    if path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs the extra `package`")
+        from pyarrow import parquet
+
+        columns = dict(zip(names, np.tile(table.T, count), strict=True))
+        plain = {"use_dictionary": False, "compression": "none"}
+        parquet.write_table(pyarrow.table(columns), path, len(X) * count, **plain)
+        return path
+    write_rows(path, [dict(zip(names, row, strict=True)) for row in table.tolist()])
+    lines = path.read_text(encoding="utf-8").rstrip().splitlines()
+    header = "".join(f"{line}\n" for line in lines[: path.suffix == ".csv"])
+    rows = "".join(f"{line}\n" for line in lines[path.suffix == ".csv" :])
+    path.write_text(header + rows * count, encoding="utf-8")
+    return path

@@ -190,8 +190,10 @@ class ParquetSource(Source):
         self._arrow = import_pyarrow()
         self._path = path
         try:
-            # Without the size of a buffer, it reads a whole row group.
-            self._file = self._arrow.parquet.ParquetFile(path, buffer_size=_COLUMN_BUFFER)
+            # With others, it holds a whole row group.
+            self._file = self._arrow.parquet.ParquetFile(
+                path, buffer_size=_COLUMN_BUFFER, pre_buffer=False
+            )
         except FileNotFoundError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}.") from None
         except (OSError, self._arrow.ArrowException) as error:
