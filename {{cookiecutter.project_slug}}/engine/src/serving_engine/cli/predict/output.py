@@ -59,7 +59,8 @@ class PartialFile:
 
     def publish(self, complete: Path) -> None:
         """Give a complete file, which may be another, the name of this one in one step."""
-        with complete.open("rb") as file:
+        self._file.close()
+        with complete.open("r+b") as file:
             os.fsync(file.fileno())
         complete.replace(self.path)
         self._keep = False
