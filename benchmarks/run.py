@@ -3,6 +3,7 @@
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
     make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
+    make bench ARGS=--files           files of 1,000,000 rows, with `predict`: see files.py
     make bench ARGS=--knobs           with other settings than the defaults
     make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS=--runtimes        the runtimes beside each other (runtimes.py)
@@ -32,6 +33,7 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 import workers
+from files import measure_files, write_files
 from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from report import OTHER, OURS, Found, Rest, Rests, compare, ratio, write_plot, write_report
@@ -70,6 +72,14 @@ def main() -> None:
         if arguments.runtimes:
             measure_runtimes(arguments, work, Path(scratch))
             return
+        if arguments.files:
+            service, packaged = prepare(Path(scratch), work, arguments.models, pandas=True)
+            command = Path(service.command.split()[0])
+            data = work / "models"
+            files = measure_files(arguments.rounds, command, data, packaged, Path(scratch))
+            if arguments.write:
+                write_files(HERE / "files.md", files, arguments)
+            return
         service, packaged = prepare(Path(scratch), work, arguments.models)
         if arguments.large:
             cores = SERVER_CORE, LOAD_CORE
@@ -104,6 +114,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
     parser.add_argument("--large", action="store_true", help="measure large requests instead")
+    parser.add_argument("--files", action="store_true", help="measure `predict` instead")
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
     parser.add_argument("--workers", action="store_true", help="measure workers instead")
     parser.add_argument("--runtimes", action="store_true", help="measure the runtimes instead")
@@ -121,9 +132,12 @@ def parse() -> argparse.Namespace:
 
 
 def prepare(
-    scratch: Path, work: Path, models: list[str], trees: int = 0
+    scratch: Path, work: Path, models: list[str], trees: int = 0, pandas: bool = False
 ) -> tuple[Server, dict[str, Path]]:
-    """Render and install the service; fit the models; package them as users do."""
+    """Render and install the service; fit the models; package them as users do.
+
+    pandas: whether the extra `package` is installed too.
+    """
     project = Path(
         cookiecutter(
             str(ROOT), no_input=True, default_config=True, accept_hooks=False, output_dir=scratch
@@ -132,7 +146,8 @@ def prepare(
     # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
     if "mixed" in models:
         uv("add", "--no-sync", "serving-engine[frame]", cwd=project)
-    uv("sync", "--compile-bytecode", "--no-dev", cwd=project)
+    extra = ["--extra", "package"] if pandas else []
+    uv("sync", "--compile-bytecode", "--no-dev", *extra, cwd=project)
     service = service_of(project, OURS)
     data = work / "models"
     fitted = ["--large", str(trees)] if trees else []

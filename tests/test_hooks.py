@@ -2,7 +2,6 @@
 
 import ast
 import itertools
-import json
 import re
 import shutil
 import sys

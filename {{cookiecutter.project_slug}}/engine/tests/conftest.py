@@ -5,13 +5,14 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from serving_engine import LoadedModel, Manifest
+from serving_engine import LoadedModel, Manifest, Service
+from serving_engine.cli.main import run_command_line
 from serving_engine.runtimes.load import load_directory
 from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.request_parser import Values
@@ -19,7 +20,7 @@ from serving_engine.schema.request_parser import Values
 from .example_service.app import create_app
 from .example_service.settings import Settings
 from .models import package_held, package_iris, with_predict
-from .service import die_with_parent
+from .service import PACKAGE, die_with_parent
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control starts background jobs so, and child processes inherit it.
@@ -117,3 +118,19 @@ def gated_client(
 def own_model(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the model, which the tests of a module may change."""
     return Path(shutil.copytree(model_dir, tmp_path_factory.mktemp("own") / "model"))
+
+
+class Result:
+    """The exit code and the output of a command."""
+
+    def __init__(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as exit_info:
+            run_command_line(Service(PACKAGE), arguments)
+        self.code = exit_info.value.code
+        self.out, self.err = capsys.readouterr()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run a command of the service in this process."""
+    return lambda *arguments: Result(list(arguments), capsys)

@@ -4,6 +4,7 @@ Only a few rows are examples, as packaging calls the model several times for eac
 """
 
 import csv
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import joblib
 from serving_engine.build_model import build
 from serving_engine.build_model.builder import Trust
+from serving_engine.cli.predict.run import PredictOptions, predict_file
 from serving_engine.model_files.manifest import Manifest
 from serving_engine.runtimes import load
 from serving_engine.runtimes.base import LoadedModel, OwnerCode
@@ -91,6 +93,15 @@ def write_csv(path: Path, names: list[str], rows: Any) -> Path:
         writer.writerow(names)
         writer.writerows(rows.tolist())
     return path
+
+
+def predict_rows(
+    rows: Path, model: LoadedModel, note: Callable[[str], None] = lambda _: None
+) -> list[Any]:
+    """The predictions that the command `predict` writes for the rows of a file."""
+    result = rows.with_name("result.jsonl")
+    predict_file(PredictOptions(rows, result), model, note)
+    return [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]
 
 
 def with_predict(loaded: LoadedModel, predict: Callable[[Values], Outputs]) -> LoadedModel:

@@ -10,10 +10,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from serving_engine import Service
 from serving_engine.cli import model_commands
-from serving_engine.cli.main import run_command_line
-from serving_engine.cli.predict_file import predict_file
 from serving_engine.errors import UsageError
 from serving_engine.runtimes.load import LoadedModel
 from serving_engine.schema.predictions import Outputs, predictions_agree
@@ -22,26 +19,11 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from .conftest import Result
 from .example_service import transformers
 from .example_service.settings import Settings
-from .models import package, package_diabetes, with_predict
-from .service import ENGINE, PACKAGE, run_script
-
-
-class Result:
-    """The exit code and the output of a command."""
-
-    def __init__(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as exit_info:
-            run_command_line(Service(PACKAGE), arguments)
-        self.code = exit_info.value.code
-        self.out, self.err = capsys.readouterr()
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Run a command of the service in this process."""
-    return lambda *arguments: Result(list(arguments), capsys)
+from .models import package, package_diabetes, predict_rows, with_predict
+from .service import ENGINE, run_script
 
 
 @pytest.fixture(params=["csv", "json", "jsonl", "parquet"])
@@ -108,7 +90,7 @@ def test_predict_names_the_place_of_an_invalid_value(
     note, line = result.err.splitlines()
     assert note == "ignored columns: unknown"
     assert "rows.json" in line
-    assert re.search(r"row 0: column \w+ is missing; row 0", line), line
+    assert re.search(r"row 0: column \w+ is missing; column", line), line
 
 
 def test_predict_shows_the_value_that_is_invalid(
@@ -120,13 +102,13 @@ def test_predict_shows_the_value_that_is_invalid(
     assert result.code == 2
     assert result.err.endswith(
         "rows.csv, row 1: column petal_length ('x') must be a finite number. `model show` has the "
-        "columns.\n"
+        "columns; --on-error FILE sets bad rows apart.\n"
     )
 
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [(None, "the model fails (ZeroDivisionError: "), (np.inf, "output is not a finite number.")],
+    [(None, "the model fails (ZeroDivisionError: "), (np.inf, "output is not a finite number")],
 )
 def test_predict_ends_with_one_line_if_the_model_fails(
     example_file: Path, loaded: LoadedModel, values: float | None, text: str
@@ -136,8 +118,8 @@ def test_predict_ends_with_one_line_if_the_model_fails(
             raise ZeroDivisionError("by a cell")
         return Outputs(np.zeros(len(rows), int), np.full((len(rows), 3), values))
 
-    with pytest.raises(UsageError, match=f"rows from 0: .*{re.escape(text)}"):
-        list(predict_file(example_file, with_predict(loaded, predict), 16, print))
+    with pytest.raises(UsageError, match=f", row 0: .*{re.escape(text)}"):
+        predict_rows(example_file, with_predict(loaded, predict))
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "rows.xml", "broken.json", "empty.csv"])

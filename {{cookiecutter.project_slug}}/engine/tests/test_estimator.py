@@ -214,6 +214,21 @@ def test_the_estimator_decides_about_equal_probabilities() -> None:
         assert model([[0, 0]]).values.tolist() == [1]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_only_rows_of_equal_probabilities_are_predicted_again(together: bool) -> None:
+    """A forest has some in each large batch. If rows depend on each other, all are."""
+    linear = LogisticRegression().fit([[-1, 0], [1, 0]], [0, 1])
+    linear.coef_[:] = [[1, 0]]
+    linear.intercept_[:] = 0
+    rows = [[-1.0, 0], [0, 0], [1, 0], [0, 2]]
+    signature = serve(linear)._signature
+    model = estimator_module.ServedEstimator(linear, signature, together=together)
+    calls: list[Any] = []
+    linear.predict = lambda batch: calls.append(batch.tolist()) or np.ones(len(batch), int)
+    assert model(rows).values.tolist() == ([1, 1, 1, 1] if together else [0, 1, 1, 1])
+    assert calls == [rows if together else [rows[1], rows[3]]]
+
+
 def test_one_call_gives_labels_and_probabilities() -> None:
     estimator = make_pipeline(make_pipeline(StandardScaler(), LogisticRegression()))
     expected = estimator.fit(ROWS, SIDES).predict(ROWS)

@@ -17,7 +17,6 @@ from fastapi.testclient import TestClient
 from serving_engine.build_model import row_files
 from serving_engine.build_model.build import package
 from serving_engine.build_model.builder import Trust
-from serving_engine.cli.predict_file import predict_file
 from serving_engine.errors import UsageError
 from serving_engine.model_files.manifest import Manifest, read_manifest
 from serving_engine.runtimes.load import load_directory
@@ -42,6 +41,7 @@ from sklearn.preprocessing import (
 
 from .example_service.app import create_app
 from .example_service.settings import Settings
+from .models import predict_rows
 
 pandas = pytest.importorskip("pandas")
 
@@ -246,7 +246,7 @@ def test_answers_over_http_are_those_of_the_estimator_on_what_pandas_reads(
         answer = client.post("/predict", json={"instances": records})
     with redirect_stderr(StringIO()):
         loaded = load_directory(tmp_path / "model", 2**30)
-        from_file = list(predict_file(tmp_path / "rows.csv", loaded, 256, lambda _: None))
+        from_file = predict_rows(tmp_path / "rows.csv", loaded)
     for predictions in (answer.json()["predictions"], from_file):
         assert_predicted(predictions, predicted)
 
@@ -284,7 +284,7 @@ def test_a_word_that_the_model_knows_as_a_category_stays_one(tmp_path: Path) -> 
     assert manifest.signature.inputs[0].categories == ["NA", "Pave"]
     assert not any("missing value" in line for line in lines)
     loaded = load_directory(tmp_path / "model", 2**30)
-    predictions = list(predict_file(tmp_path / "rows.csv", loaded, 256, lambda _: None))
+    predictions = predict_rows(tmp_path / "rows.csv", loaded)
     assert np.allclose(predictions, model.predict(rows))
 
 
@@ -317,7 +317,9 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_cell_that_pandas_reads_otherwise_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_files, "parse_cell", lambda text, _: float(text.replace("8", "9")))
+    monkeypatch.setattr(
+        row_files, "parse_column", lambda texts, _: [float(t.replace("8", "9")) for t in texts]
+    )
     rows = pandas.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
     with pytest.raises(UsageError, match=r"row 1: column b is 8.* as pandas reads it, and 9\.0"):
         package_table(tmp_path, "a,b\n1,2\n4,8\n", LinearRegression().fit(rows, rows.a))
@@ -328,10 +330,10 @@ def test_predict_ignores_columns_that_the_model_does_not_take_and_says_so(tmp_pa
     package_table(tmp_path, text, model)
     loaded = load_directory(tmp_path / "model", 2**30)
     notes: list[str] = []
-    list(predict_file(tmp_path / "rows.csv", loaded, 256, notes.append))
+    predict_rows(tmp_path / "rows.csv", loaded, notes.append)
     assert notes == ["ignored columns: charges"]
     pandas.read_csv(StringIO(text)).to_pickle(tmp_path / "rows.pkl")
-    list(predict_file(tmp_path / "rows.pkl", loaded, 256, notes.append))
+    predict_rows(tmp_path / "rows.pkl", loaded, notes.append)
     assert len(notes) == 2
 
 

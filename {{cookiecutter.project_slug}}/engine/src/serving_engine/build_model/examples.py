@@ -61,7 +61,7 @@ def read_examples(source: Path | str, columns: Sequence[Column] = ()) -> Example
     suffix = path.suffix.lower()
     if suffix in PICKLES and path.exists():
         return _from_frame(_read_pickled_frame(path), path)
-    if suffix == ".parquet" and path.exists():
+    if suffix == ".parquet":
         return _from_frame(_read_parquet_frame(path), path)
     missing: Counter[str] = Counter()
     rows = read_rows(path, columns, missing)

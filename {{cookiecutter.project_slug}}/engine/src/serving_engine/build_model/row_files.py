@@ -1,12 +1,11 @@
-"""Reads rows from CSV, TSV, JSON, JSON Lines and Parquet files."""
+"""Reads rows from CSV, TSV, JSON and JSON Lines files."""
 
 import csv
 import json
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..errors import UsageError
 from ..model_files.zip_check import content_hint
 from ..schema.error_messages import table_hint
 from ..schema.signature import Column, DType
-from ..schema.text_cells import BOOLEANS, MISSING, parse_cell, parse_number, read_table
+from ..schema.text_cells import BOOLEANS, MISSING, parse_column, parse_number, read_table
 from ..text import is_missing, reason
 
 Row = dict[str, Any]
@@ -31,16 +30,14 @@ _NO_ROWS = re.compile(rb"\s*(<!doctype|<html|version https://git-lfs)", re.I)
 def read_rows(
     path: Path, columns: Sequence[Column] = (), missing: Counter[str] | None = None
 ) -> list[Row]:
-    """Read every row of a file, by column name; `-` reads JSON Lines from standard input.
+    """Read every row of a file, by column name.
 
     columns: the known columns. A table of text has text only: a column that is not known has floats
     or booleans if every field is one, else strings. NaN becomes None.
     missing: counts, by column, the fields of a table that hold a word for a missing value.
     Raises UsageError if the file is missing, has an unsupported suffix, or is not valid.
     """
-    suffix = ".jsonl" if str(path) == "-" else path.suffix.lower()
-    if suffix == ".parquet":
-        return _read_parquet(path)
+    suffix = path.suffix.lower()
     readers = {
         ".json": _read_json,
         ".jsonl": _read_lines,
@@ -52,13 +49,23 @@ def read_rows(
             f"{path} has an unsupported suffix. Use .csv, .tsv, .json, .jsonl or .parquet."
         )
     check_content(path)
+    with reading(path), open_text(path) as file:
+        rows = reader(file)
+    check_rows(rows, str(path))
+    return _parse_cells(rows, columns, missing) if suffix in TABLES else rows
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a file of text as the readers of lines expect it."""
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise UsageError, one line, for what goes wrong when a file of text is read."""
+    suffix = path.suffix.lower()
     try:
-        with (
-            nullcontext(sys.stdin)
-            if str(path) == "-"
-            else path.open(encoding="utf-8-sig", newline="") as file
-        ):
-            rows = reader(file)
+        yield
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -67,8 +74,6 @@ def read_rows(
         several = suffix == ".json" and "Extra data" in str(error)
         remedy = " JSON Lines has the suffix .jsonl." if several else ""
         raise UsageError(f"{path} is not valid {suffix[1:].upper()}: {error}.{remedy}") from None
-    check_rows(rows, str(path))
-    return _parse_cells(rows, columns, missing) if suffix in TABLES else rows
 
 
 def read_inline(text: str) -> list[Row]:
@@ -118,10 +123,10 @@ def _parse_cells(
     for name in filter(None, rows[0]):  # None is the name of the surplus fields of a long row
         texts = [row.get(name) or "" for row in rows]
         column = known.get(name) or Column(name="column", dtype=_guess_dtype(texts), nullable=True)
-        for row, text in zip(rows, texts, strict=True):
+        for row, text, cell in zip(rows, texts, parse_column(texts, column), strict=True):
             if name in row:
-                row[name] = parse_cell(text, column)
-                if missing is not None and text and row[name] is None:
+                row[name] = cell
+                if missing is not None and text and cell is None:
                     missing[name] += 1
     return rows
 
@@ -138,12 +143,21 @@ def _read_text_table(file: TextIO) -> list[Row]:
 
     A line with fewer values than names ends with missing values; one with more has other names.
     """
-    _, lines = read_table(file)
+    names, _, lines = read_header(file)
+    return [_row(names, fields) for fields in lines]
+
+
+def read_header(file: TextIO) -> tuple[list[str], str, Iterator[list[str]]]:
+    """The names in the first line of a table of text, its delimiter, and its other lines as fields.
+
+    Raises ValueError if two columns have the same name.
+    """
+    delimiter, lines = read_table(file)
     names = next(lines, [])
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"two columns are called {twice[0]}")
-    return [_row(names, fields) for fields in lines]
+    return names, delimiter, lines
 
 
 def _row(names: Sequence[str], fields: Sequence[str]) -> Row:
@@ -167,26 +181,22 @@ def _json_rows(document: Any) -> list[Row]:
         document = document.get("instances", [document])
     rows = document if isinstance(document, list) else []
     return [
-        {name: _json_value(value) for name, value in row.items()} if isinstance(row, dict) else row
+        {name: json_value(value) for name, value in row.items()} if isinstance(row, dict) else row
         for row in rows
     ]
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """None for NaN, a date or a time as text, any other value unchanged."""
     if isinstance(value, date):
         return value.isoformat()
     return None if is_missing(value) else value
 
 
-def _read_parquet(path: Path) -> list[Row]:
+def import_pyarrow() -> Any:
+    """Import pyarrow, with its reader and writer of Parquet. Raises UsageError."""
     try:
         import pyarrow.parquet  # noqa: PLC0415 - part of an extra
     except ImportError:
         raise UsageError(f"Parquet needs pyarrow, which is not installed: {PACKAGE}.") from None
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UsageError(not_parquet(path, error)) from None
-    check_rows(rows, str(path))
-    return _json_rows(rows)
+    return pyarrow

@@ -8,7 +8,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import ServiceExit, UsageError
@@ -48,6 +47,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     """The parser of every command."""
     from ..distribution import describe_distribution
     from .model_commands import add_model_commands, add_model_dir
+    from .predict.command import add_predict
 
     about = describe_distribution(service.package)
     parser = argparse.ArgumentParser(prog=about.name, description=about.summary)
@@ -86,15 +86,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     )
     check.set_defaults(run=_check)
 
-    predict = commands.add_parser(
-        "predict",
-        help="predict the rows of a file",
-        description="Read rows from FILE (.csv, .json, .jsonl or .parquet; - reads JSON Lines from "
-        "standard input) and print one prediction per row as JSON Lines.",
-    )
-    predict.add_argument("file", type=Path, metavar="FILE")
-    add_model_dir(predict)
-    predict.set_defaults(run=_predict)
+    add_predict(commands)
 
     model = commands.add_parser("model", help="fetch, package, restore or show a model")
     add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))
@@ -179,20 +171,3 @@ def _check(service: "Service", options: argparse.Namespace) -> None:
     lines = list(report_lines(loaded, memory, settings.max_batch_rows))
     print(f"ok: {manifest.name} {manifest.version} in {settings.model_dir} may be served")
     print(*lines, sep="\n")
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _predict(service: "Service", options: argparse.Namespace) -> None:
-    import json
-
-    from ..runtimes.load import load_model
-    from ..settings import load_settings
-    from .predict_file import predict_file
-
-    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
-    model = load_model(settings)
-    for prediction in predict_file(options.file, model, settings.max_batch_rows, _note):
-        print(json.dumps(prediction, ensure_ascii=False))

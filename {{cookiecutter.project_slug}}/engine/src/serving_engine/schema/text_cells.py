@@ -5,10 +5,15 @@ One reader serves `model package`, `predict` and the CSV bodies of requests. It 
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from .signature import Cell, Column
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 MISSING = frozenset(
     {
@@ -42,8 +47,37 @@ def read_table(lines: Iterable[str]) -> tuple[str, Iterator[list[str]]]:
     first = next(rest, "").removeprefix("\ufeff")
     unquoted = re.sub('"[^"]*"', "", first)
     delimiter = max(_DELIMITERS, key=unquoted.count)
-    reader = csv.reader(chain([first], rest), delimiter=delimiter, strict=True)
+    reader = read_fields(chain([first], rest), delimiter)
     return delimiter, (fields for fields in reader if fields)
+
+
+def read_fields(lines: Iterable[str], delimiter: str) -> "Reader":
+    """The lines of a table of text as fields; an empty line has none.
+
+    Iterating raises `csv.Error` at a line that is not valid, and goes on after it.
+    """
+    return csv.reader(lines, delimiter=delimiter, strict=True)
+
+
+def parse_column(texts: Sequence[str], column: Column) -> list[Cell]:
+    """The values of a column's fields: `parse_cell` of each, faster where it is the same."""
+    if column.dtype == "float64":
+        known = texts
+        if not is_decimal("".join(texts).encode()):
+            known = ["" if text in MISSING else text for text in texts]
+        if known is texts or is_decimal("".join(known).encode()):
+            with suppress(ValueError):
+                return [float(text) if text else None for text in known]
+    cells = {text: parse_cell(text, column) for text in set(texts)}
+    return [cells[text] for text in texts]
+
+
+def is_decimal(text: bytes, others: bytes = b"") -> bool:
+    """Whether a text has only characters of decimal numbers, and `others`.
+
+    What `float` makes of such a field, or refuses, is what `parse_number` does.
+    """
+    return not text.translate(None, b"0123456789.+-eE " + others)
 
 
 def parse_cell(text: str, column: Column) -> Cell:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FieldError, InvalidInput
+from ...schema.number_check import NumberCheck
 from ...schema.predictions import Outputs
 from ...schema.request_parser import RequestParser, Rows
 from ...schema.signature import Label, Signature, class_name
@@ -60,11 +61,8 @@ class Tensors:
         self.columns = signature.columns
         self._matrix = signature.layout == "array"
         self._accepted = [_ACCEPTED[column.dtype][1] for column in signature.inputs]
-        bounds = [column.bounds for column in signature.inputs]
-        self._low, self._high = np.array(bounds, dtype=np.float64).T
-        self._boolean = np.array([column.dtype == "bool" for column in signature.inputs])
-        self._nullable = np.array([column.nullable for column in signature.inputs])
-        self._vectorized = self._matrix and all(c.allowed is None for c in signature.inputs)
+        self._check = NumberCheck(signature)
+        self._vectorized = self._matrix and self._check.complete
         self.inputs = [
             TensorSpec(column.name, _ACCEPTED[column.dtype][0], (-1,))
             for column in signature.inputs
@@ -139,13 +137,9 @@ class Tensors:
 
     def _check_values(self, matrix: NDArray[np.float64]) -> None:
         """Raise InvalidInput for the first row that does not fit. NaN is a missing value."""
-        fits = (matrix >= self._low) & (matrix <= self._high)
-        if self._boolean.any():
-            fits &= (matrix == 0) | (matrix == 1) | ~self._boolean
+        fits = self._check.fits(matrix)
         if not fits.all():
-            fits |= np.isnan(matrix) & self._nullable
-            if not fits.all():
-                raise self._misfit(fits)
+            raise self._misfit(fits)
 
     def _misfit(self, fits: NDArray[np.bool_]) -> InvalidInput:
         row = int(fits.all(axis=1).argmin())
@@ -159,9 +153,10 @@ class Tensors:
         return InvalidInput(f"Row {row} does not fit the model's signature.", errors)
 
     def _expected(self, column: int) -> str:
-        if self._boolean[column]:
+        if self._check.boolean[column]:
             return "must be true or false: 1 or 0"
-        return f"must be a finite number, from {self._low[column]:g} to {self._high[column]:g}"
+        low, high = self._check.low[column], self._check.high[column]
+        return f"must be a finite number, from {low:g} to {high:g}"
 
 
 def _check_datatype(tensor: Tensor, accepted: frozenset[str]) -> None:

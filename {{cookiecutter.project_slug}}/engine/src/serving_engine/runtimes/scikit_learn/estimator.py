@@ -54,6 +54,7 @@ class ServedEstimator:
     def __init__(self, estimator: Any, signature: Signature, *, together: bool = False) -> None:
         self._estimator = estimator
         self._signature = signature
+        self._together = together
         self._build_input = input_builder(
             signature,
             named=not fitted_on_array(estimator),
@@ -132,9 +133,13 @@ class ServedEstimator:
         if not self._signature.probabilities:
             return Outputs(self._to_indices(self._call("predict", batch)))
         probabilities = self._scores("predict_proba", batch)
-        if self._by_probability and _no_ties(probabilities):
-            return Outputs(probabilities.argmax(axis=1), probabilities)
-        return Outputs(self._to_indices(self._call("predict", batch)), probabilities)
+        ties = _ties(probabilities)
+        if not self._by_probability or (self._together and len(ties)):
+            return Outputs(self._to_indices(self._call("predict", batch)), probabilities)
+        labels = probabilities.argmax(axis=1)
+        if len(ties):
+            labels[ties] = self._to_indices(self._call("predict", _rows(batch, ties)))
+        return Outputs(labels, probabilities)
 
     def _classify_multilabel(self, batch: Batch) -> Outputs:
         indicators = dense(self._call("predict", batch)).astype(np.bool_)
@@ -213,8 +218,16 @@ def _predicts_by_probability(estimator: Any) -> bool:
     return kind.__module__.startswith("sklearn.") and kind.__name__ in _PREDICTS_BY_PROBABILITY
 
 
-def _no_ties(probabilities: NDArray[np.float64]) -> bool:
+def _ties(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The numbers of the rows whose two highest probabilities are almost equal."""
     if probabilities.shape[1] == 1:
-        return True
+        return np.empty(0, np.int64)
     top = np.partition(probabilities, -2, axis=1)[:, -2:]
-    return bool((top[:, 1] - top[:, 0] > _GAP).all())
+    return np.flatnonzero(~(top[:, 1] - top[:, 0] > _GAP))
+
+
+def _rows(batch: Batch, numbers: NDArray[np.int64]) -> Batch:
+    """The rows of a batch with these numbers."""
+    if isinstance(batch, list):
+        return [batch[number] for number in numbers]
+    return batch.take(numbers, axis=0)  # an array or a DataFrame

@@ -1,0 +1,1 @@
+"""The command `predict`: the rows of a file, without a server."""
