@@ -106,11 +106,19 @@ GUARDS = [
     ),
     guard("what pandas reads", "check_agreement", never("_same_cell"), "test_tables"),
     guard("texts that identify rows", "_check_may_be_closed", never("MOSTLY"), "test_tables"),
-    guard("two columns of one name", "_read_text_table", never("twice"), "test_tables"),
+    guard("two columns of one name", "read_header", never("twice"), "test_tables"),
     guard("dates that exist", "_datetime", never("year not in"), "test_tables"),
+    guard("booleans of a matrix", "NumberCheck.fits", never("boolean"), "test_open_inference"),
+    # Files of rows.
+    guard("run of a checkpoint", "Checkpoint.read", never("run.get"), "test_predict_file"),
+    guard("whole partial result", "PartialFile._begin_at", never("size"), "test_predict_file"),
+    guard("one writer of a result", "PartialFile._begin_at", without("flock"), "test_predict_file"),
     guard(
-        "booleans of a matrix", "Tensors._check_values", never("_boolean"), "test_open_inference"
+        "blocks that are done", "predict_file", swap("output.done.blocks", "0"), "test_predict_file"
     ),
+    guard("records of several lines", "TableSource._join", always("text"), "test_predict_file"),
+    guard("rows that fail alone", "Scorer._predict", always("len(values)"), "test_predict_file"),
+    guard("decimal numbers", "TableBlock.matrix", ignoring("is_decimal"), "test_predict_file"),
     guard("scikit-learn's minor", "check_release", never("minor !="), "test_load"),
     guard("schema version", "_check_version", never("SCHEMA_VERSION"), "test_load"),
     guard("known formats", "find_runtime", never("path is None"), "test_load"),
@@ -861,12 +869,15 @@ GUARDS = [
     guard("finite tensors", "Tensors._check_values", without("_misfit"), "test_open_inference"),
     guard(
         "missing values where they may be",
-        "Tensors._check_values",
+        "NumberCheck.fits",
         cut("& self._nullable"),
         "test_open_inference",
     ),
     guard(
-        "enforced values in tensors", "Tensors.__init__", ignoring("allowed"), "test_open_inference"
+        "enforced values in tensors",
+        "Tensors.__init__",
+        ignoring("complete"),
+        "test_open_inference",
     ),
     guard("known outputs", "_requested_outputs", never("not in known"), "test_open_inference"),
     guard("selected outputs", "_requested_outputs", always('"outputs"'), "test_open_inference"),

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from .example_service import transformers
 from .models import package_estimator
 from .service import PACKAGE, PATIENCE, environment, run_script, wait_until
-from .test_predict import NAMES, X, as_rows, read_result, write_rows
+from .test_predict_file import NAMES, X, as_rows, read_result, write_rows
 
 PREDICT = f"""
 import sys

@@ -119,9 +119,9 @@ class Output:
                     f"{self._source}, row {number}: {row.reason}. `model show` has the columns; "
                     "--on-error FILE sets bad rows apart."
                 )
-            reason = json.dumps(row.reason, ensure_ascii=False)
-            line = f'{{"row": {number}, "error": {reason}, "input": {row.row}}}\n'
-            self._bad.write(line.encode())
+            line = {"row": number, "error": row.reason, "input": json.loads(row.row)}
+            text = json.dumps(line, ensure_ascii=False)
+            self._bad.write(f"{text}\n".encode(errors="backslashreplace"))
         self._write(scored.data)
         self.done.blocks += 1
         self.done.rows += scored.rows

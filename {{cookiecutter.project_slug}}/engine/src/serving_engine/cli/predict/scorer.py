@@ -144,5 +144,4 @@ def _column_error(row: dict[str, Any], error: FieldError) -> str:
 
 
 def _to_json(row: object) -> str:
-    text = json.dumps(row, ensure_ascii=False, default=str)
-    return text.encode(errors="backslashreplace").decode()  # half a surrogate pair is escaped
+    return json.dumps(row, default=str)
