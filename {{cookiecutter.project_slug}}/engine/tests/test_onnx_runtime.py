@@ -161,6 +161,24 @@ def test_mixed_columns_are_one_input_each_and_need_no_pandas(tmp_path: Path) -> 
     )
 
 
+def test_a_gap_in_texts_is_filled_as_the_imputer_does(tmp_path: Path) -> None:
+    rows = table()
+    answer = rows.plan == "pro"
+    rows.loc[::5, "plan"] = np.nan
+    texts = make_pipeline(
+        SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
+    )
+    columns = make_column_transformer((texts, ["plan"]), remainder=SimpleImputer())
+    model = make_pipeline(columns, LogisticRegression(max_iter=10_000)).fit(rows, answer)
+    loaded = load_directory(convert(tmp_path, model, rows[:80]), 2**24)
+    asked = [[40, 1.0, True, None], [40, 1.0, True, ""], [40, 1.0, True, "pro"]]
+    frame = pandas.DataFrame(asked, columns=loaded.manifest.signature.columns)
+    frame["plan"] = frame["plan"].where(frame["plan"].notna(), np.nan)
+    np.testing.assert_allclose(
+        loaded.predict(asked).probabilities, model.predict_proba(frame), 1e-4, 1e-5
+    )
+
+
 def test_the_type_of_the_inputs_is_the_one_that_agrees(tmp_path: Path) -> None:
     """Ids of nine digits lose their last ones in float32."""
     ids = np.arange(50.0)[:, None] + 1e9

@@ -20,11 +20,12 @@ from skl2onnx.common.data_types import (
     Int64TensorType,
     StringTensorType,
 )
+from sklearn.impute import SimpleImputer
 
 from ..model_files.load_errors import LoadError
 from ..runtimes.base import Predict
 from ..runtimes.captured_warnings import install_warning_capture
-from ..runtimes.onnx.predictor import OnnxPredictor, open_session
+from ..runtimes.onnx.predictor import NULL_TEXT, OnnxPredictor, open_session
 from ..runtimes.scikit_learn.loading import wrap_estimator
 from ..runtimes.scikit_learn.prepare import parts
 from ..schema.predictions import PredictionFormatter, describe_difference
@@ -44,6 +45,8 @@ OPSETS = {"": 21, "ai.onnx.ml": 3}
 
 TASKS = {"classification", "regression", "clustering", "outlier-detection"}
 MATRIX_NAME = "inputs"
+MISSING_TEXT = "\u2400"
+"""Stands for null in texts: the symbol for it, which no other text should be."""
 _MAX_NODES = 20_000
 """Nodes of trees up to which a proof is tried: it takes a second for some thousands."""
 _SECONDS = 5
@@ -116,13 +119,25 @@ def _to_onnx(estimator: Any, types: list[tuple[str, Any]]) -> bytes:
     options = {"zipmap": False} if hasattr(estimator, "classes_") else None
     try:
         with warnings.catch_warnings(action="ignore"):
-            model = to_onnx(estimator, initial_types=types, options=options, target_opset=OPSETS)
+            named = _with_null_text(estimator)
+            model = to_onnx(named, initial_types=types, options=options, target_opset=OPSETS)
+        model.metadata_props.add(key=NULL_TEXT, value=MISSING_TEXT)
         data: bytes = model.SerializeToString()
     except Exception as error:  # there is no list of what the converters raise
         raise NotPackaged(
             f"skl2onnx cannot convert the model ({one_line(reason(error), most=200)}). {_INSTEAD}"
         ) from error
     return data
+
+
+def _with_null_text(estimator: Any) -> Any:
+    """A copy whose imputers fill MISSING_TEXT in texts: skl2onnx knows no other missing text."""
+    named = deepcopy(estimator)
+    for part in parts(named):
+        statistics = np.asarray(getattr(part, "statistics_", 0))  # the unfitted ones are parts too
+        if isinstance(part, SimpleImputer) and statistics.dtype.kind == "O":
+            part.missing_values = MISSING_TEXT
+    return named
 
 
 def _verified(

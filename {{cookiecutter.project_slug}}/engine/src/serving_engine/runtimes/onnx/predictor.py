@@ -29,6 +29,8 @@ DTYPES: dict[str, Any] = {
 
 _NUMBERS = (np.float32, np.float64)
 _FATAL = 4
+NULL_TEXT = "null_text"
+"""The key of a model's metadata whose value stands for null in columns of texts: ONNX has none."""
 MATRIX = 2
 """The rank of an input that takes all columns."""
 
@@ -140,7 +142,7 @@ def feed_builder(
     """A function from n rows, each in signature order, to the inputs of a session.
 
     The inputs are one matrix (n, columns), or one array (n, 1) or (n,) for each column, with its
-    name. Null is NaN for numbers. Raises SignatureMismatch.
+    name. Null is NaN for numbers, and a text that means null for texts. Raises SignatureMismatch.
     """
     inputs = session.get_inputs()
     for each in inputs:
@@ -158,8 +160,9 @@ def feed_builder(
         raise SignatureMismatch(
             f"column mismatch: the model has the inputs {names[:200]}, and the manifest others"
         )
+    null_text = session.get_modelmeta().custom_metadata_map.get(NULL_TEXT, "")
     builders = [
-        (each.name, _array_builder(column, DTYPES[each.type], len(each.shape)))
+        (each.name, _array_builder(column, DTYPES[each.type], len(each.shape), null_text))
         for each, column in zip(inputs, columns, strict=True)
     ]
 
@@ -177,14 +180,14 @@ def _takes_matrix(single: Any, width: int) -> bool:
 
 
 def _array_builder(
-    column: Column, dtype: Any, rank: int
+    column: Column, dtype: Any, rank: int, null_text: str
 ) -> Callable[[Sequence[Cell]], NDArray[Any]]:
     shape = (-1, 1) if rank == MATRIX else (-1,)
     if dtype is np.object_:
         if column.dtype != "string":
             raise SignatureMismatch(f"column mismatch: the model takes texts in {column.name}")
         return lambda cells: np.array(
-            ["" if cell is None else cell for cell in cells], dtype=object
+            [null_text if cell is None else cell for cell in cells], dtype=object
         ).reshape(shape)
     if column.dtype in {"string", "datetime"}:
         raise SignatureMismatch(f"column mismatch: the model takes numbers in {column.name}")
