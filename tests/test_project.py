@@ -92,6 +92,9 @@ def test_a_runtime_needs_its_own_libraries_alone(
     checked = run_tool(bare, project, "iris-service", "check")
     passed(checked)
     assert checked.stdout.startswith("ok: iris 1 ")
+    for protocols in SPOKEN:
+        other = generate(model_runtime=runtime, protocols=protocols)
+        passed(run_tool(bare, other, "pytest", "-q"))
 
 
 def test_pre_commit_passes_on_a_fresh_project_and_on_a_large_model(

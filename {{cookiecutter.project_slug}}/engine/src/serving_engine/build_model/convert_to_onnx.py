@@ -219,7 +219,7 @@ def _proved(
     leafparity = import_module("leafparity")
     inputs = candidate.signature.inputs
     nullable = any(column.nullable for column in inputs)
-    for missing in {nullable, False}:
+    for missing in [True, False] if nullable else [False]:
         try:
             result = leafparity.analyze(
                 estimator, data, allow_missing=missing, worst_case_seconds=_SECONDS

@@ -110,10 +110,11 @@ def generated_rows(signature: Signature, rows: CellRows, estimator: Any) -> list
         for row in generator.choices(rows, k=RANDOM_ROWS)
     ]
     changes = list(_changes(columns))
+    changes = generator.sample(changes, min(CHANGED_ROWS, len(changes)))
     if signature.layout == "array":
         thresholds = list(_thresholds(estimator, len(columns)))
         changes += generator.sample(thresholds, min(THRESHOLD_ROWS, len(thresholds)))
-    for position, cell in changes[: CHANGED_ROWS + THRESHOLD_ROWS]:
+    for position, cell in changes:
         row = list(generator.choice(rows))
         row[position] = cell
         generated.append(row)

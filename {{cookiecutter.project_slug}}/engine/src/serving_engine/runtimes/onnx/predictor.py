@@ -154,7 +154,7 @@ def feed_builder(
         dtype = DTYPES[matrix.type]
         if dtype is np.object_:
             return lambda rows: {matrix.name: np.array(rows, dtype=object)}
-        return lambda rows: {matrix.name: np.asarray(rows, dtype=np.float64).astype(dtype)}
+        return lambda rows: {matrix.name: np.asarray(rows, dtype=dtype)}
     if [each.name for each in inputs] != signature.columns:
         names = ", ".join(each.name for each in inputs)
         raise SignatureMismatch(
