@@ -161,7 +161,7 @@ def test_models_are_packaged_with_the_oldest_scikit_learn_that_is_allowed(
     (oldest,) = re.findall(r'"scikit-learn>=([0-9]+\.[0-9]+),', bounds)
     uv(tmp_path, "venv", "--quiet", "old")
     python = bin_of(tmp_path / "old") / "python"
-    engine = f"{project / 'engine'}[test,package]"
+    engine = f"{project / 'engine'}[test,package,scikit-learn]"
     processes.run(
         ["uv", "pip", "install", "--quiet", "--python", python, engine]
         + [f"scikit-learn~={oldest}.0"],
@@ -246,7 +246,7 @@ def wheels(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_each_wheel_holds_its_package_and_nothing_else(wheels: tuple[Path, Path]) -> None:
     service, engine = (Wheel(path) for path in wheels)
     assert service.top == {"iris_service", "iris_service-0.1.0.dist-info"}
-    assert re.match("serving-engine ?>=", service.requires[0])
+    assert re.match(r"serving-engine\[scikit-learn\] ?>=", service.requires[0])
     assert not [line for line in service.requires[1:] if "extra ==" not in line]
     version = engine.version
     assert engine.top == {"serving_engine", f"serving_engine-{version}.dist-info"}
