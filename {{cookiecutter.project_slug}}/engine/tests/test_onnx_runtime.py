@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import joblib
 import numpy as np
 import pytest
 from serving_engine import LoadedModel
-from serving_engine.build_model import convert_to_onnx
 from serving_engine.build_model.errors import NotPackaged
 from serving_engine.build_model.parity import generated_rows
 from serving_engine.model_files import load_errors
@@ -45,6 +45,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
 pandas = pytest.importorskip("pandas")
+convert_to_onnx = import_module("serving_engine.build_model.convert_to_onnx")
 
 FLOAT, INT64, STRING = 1, 7, 8  # of onnx.TensorProto
 IRIS = load_iris()
