@@ -61,6 +61,7 @@ def load_and_fork(
     loaded = None
     if manifest.probes.fork_safe:
         loaded = build_model(manifest, files, started, code)
+        files = None  # no worker needs them, and they may be as large as the model
     elif isinstance(files, VerifiedCopies):
         files.detach()  # each worker loads them, also after this process has ended
     signature = manifest.signature
