@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import uvicorn
+from iris_service import transformers
 from iris_service.app import create_app
 from iris_service.settings import Settings
 from serving_engine import Manifest, predictions_agree, read_manifest
@@ -141,7 +142,7 @@ def served(
         source = folder / "rows.csv"
         width = examples.shape[1]
         pd.DataFrame(examples, columns=[f"x{n}" for n in range(width)]).to_csv(source, index=False)
-    trust = Trust(skops_io.untrusted_types(skops_io.dumps(estimator)), Settings.transformers)
+    trust = Trust(skops_io.untrusted_types(skops_io.dumps(estimator)), transformers.__name__)
     directory = folder / "model"
     package(folder / "model.joblib", source, directory, name="kind", version="1", trust=trust)
     with running(directory) as url:
