@@ -105,7 +105,7 @@ def test_twenty_times_too_much(service: Slow) -> None:
             answer = await client.ask("/predict", body(number))
             if answer.status == 200 and not is_right(answer, number):
                 wrong.append(answer)
-            await asyncio.sleep(0.1)  # the pace of a client: thirty times the capacity by all
+            await asyncio.sleep(0.05)  # the pace of a client: all ask thirty times the capacity
             return answer
 
         async def probe(client: Client, _number: int) -> Answer:
