@@ -112,7 +112,6 @@ GUARDS = [
     ),
     guard("records of several lines", "TableSource._join", always("text"), "test_predict_file"),
     guard("rows that fail alone", "Scorer._predict", always("len(values)"), "test_predict_file"),
-    guard("decimal numbers", "TableBlock.matrix", ignoring("is_decimal"), "test_predict_file"),
     guard("scikit-learn's minor", "check_release", never("minor !="), "test_load"),
     guard("schema version", "_check_version", never("SCHEMA_VERSION"), "test_load"),
     guard("known formats", "find_runtime", never("path is None"), "test_load"),
