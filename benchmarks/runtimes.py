@@ -13,7 +13,6 @@ import argparse
 import json
 import statistics
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +87,7 @@ def measure_runtimes(arguments: argparse.Namespace, work: Path, scratch: Path) -
     sizes = {runtime: size(project / ".venv") for runtime, project in projects.items()}
     servers = {
         (runtime, model): with_model(
-            replace(service_of(projects[runtime], runtime)),
+            service_of(projects[runtime], runtime),
             package(runtime, model, packager, data, scratch),
         )
         for runtime in RUNTIMES

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ..model_files.load_errors import LoadError
-from ..model_files.manifest import ArtifactRecord, Tolerance
+from ..model_files.manifest import ArtifactRecord
 from ..runtimes.onnx.model_check import check_model
 from ..runtimes.onnx.predictor import (
     DTYPES,
@@ -20,21 +20,25 @@ from ..runtimes.onnx.predictor import (
     open_session,
     output_names,
 )
-from ..schema.predictions import Prediction, PredictionFormatter
+from ..schema.predictions import Prediction
 from ..schema.signature import CellRows, Column, Layout, Signature
 from ..text import reason
 from .builder import BuildOptions, Built
-from .candidate import Candidate, convert_rows, verified_candidate
+from .candidate import (
+    SINGLE_TOLERANCE,
+    Candidate,
+    convert_rows,
+    example_prediction,
+    verified_candidate,
+)
 from .dependency_advice import installed_releases
 from .errors import NotPackaged
 from .example_table import read_example_table
-from .infer_columns import columns_of_layout, infer_columns
+from .infer_columns import columns_of_layout, infer_columns, usual_layout
 from .probes import MAX_ROWS
 
 ARTIFACT = "model.onnx"
 SUFFIX = ".onnx"
-TOLERANCE = Tolerance(relative=1e-4, absolute=1e-5)
-"""Of golden examples: another processor may round float32 otherwise."""
 _SUM_TOLERANCE = 1e-3
 
 
@@ -84,7 +88,7 @@ def _as_it_is(file: Path, options: BuildOptions) -> tuple[bytes, Candidate, Any]
     reference = _Reference(session, rows)
     try:
         candidate = verified_candidate(
-            reference, partial(OnnxPredictor, session), signature, rows, tolerance=TOLERANCE
+            reference, partial(OnnxPredictor, session), signature, rows, tolerance=SINGLE_TOLERANCE
         )
     except LoadError as error:
         raise NotPackaged(f"{file}: {error.problem}.") from None
@@ -107,10 +111,7 @@ class _Reference:
                 f"the model fails on example row {number} ({reason(error)}). Give rows like those "
                 "that it was made for, with its columns in its order: --columns A,B."
             ) from error
-        if not outputs.finite:
-            raise NotPackaged(f"the model's output for example row {number} is no finite number.")
-        (prediction,) = PredictionFormatter(signature)(outputs)
-        return prediction
+        return example_prediction(outputs, number, signature)
 
 
 def _columns(session: Any, columns: Sequence[Column]) -> list[Column]:
@@ -131,12 +132,11 @@ def _columns(session: Any, columns: Sequence[Column]) -> list[Column]:
 
 
 def _layout(session: Any, columns: Sequence[Column]) -> Layout:
+    """The usual one; columns of numbers are named if the model has an input for each."""
     inputs = session.get_inputs()
-    dtypes = {column.dtype for column in columns}
+    layout = usual_layout(columns)
     single = len(inputs) == 1 and len(inputs[0].shape) == MATRIX
-    if single and dtypes <= {"float64", "int64", "bool"}:
-        return "array"
-    return "text" if dtypes == {"string"} and len(columns) == 1 else "frame"
+    return "frame" if layout == "array" and not single else layout
 
 
 def _signature(

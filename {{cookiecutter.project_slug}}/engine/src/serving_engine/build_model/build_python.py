@@ -16,16 +16,16 @@ from ..model_files.read_artifact import VerifiedCopies
 from ..runtimes.python.answers import InvalidAnswer, task_of, to_outputs, width_of
 from ..runtimes.python.model_class import PythonModel
 from ..runtimes.python.predictor import PythonPredictor, load_class
-from ..schema.predictions import Prediction, PredictionFormatter
+from ..schema.predictions import Prediction
 from ..schema.signature import Column, Layout, Signature
 from ..text import reason
 from .builder import BuildOptions, Built
-from .candidate import convert_rows, verified_candidate
+from .candidate import convert_rows, example_prediction, verified_candidate
 from .dependency_advice import installed_releases, required_releases
 from .errors import NotPackaged
 from .example_table import read_example_table
 from .examples import Examples, to_frame
-from .infer_columns import columns_of_layout, infer_columns
+from .infer_columns import columns_of_layout, infer_columns, usual_layout
 
 
 def build(options: BuildOptions) -> Built:
@@ -42,7 +42,7 @@ def build(options: BuildOptions) -> Built:
     model = load_class(options.code.model_class, copies)
     table, names = read_example_table(options)
     columns = infer_columns(table, names)
-    layout = model.layout or _layout(columns)
+    layout = model.layout or usual_layout(columns)
     reference = _Reference(model, _batch(table, columns, layout), table)
     options.progress("asking the model for its task, and which values it accepts")
     signature = _signature(reference, layout, columns, options.outputs)
@@ -91,10 +91,7 @@ class _Reference:
             outputs = to_outputs(self.answer(number), signature, 1)
         except InvalidAnswer as error:
             raise NotPackaged(f"example row {number}: {error}.") from None
-        if not outputs.finite:
-            raise NotPackaged(f"the model's output for example row {number} is no finite number.")
-        (prediction,) = PredictionFormatter(signature)(outputs)
-        return prediction
+        return example_prediction(outputs, number, signature)
 
 
 def _files(sources: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -122,13 +119,6 @@ def _record(name: str, path: Path) -> FileRecord:
             f"a file of a model cannot be called {name}. Rename it: letters, digits, '.', '_' and "
             "'-', with a letter or a digit first."
         ) from None
-
-
-def _layout(columns: Sequence[Column]) -> Layout:
-    dtypes = {column.dtype for column in columns}
-    if dtypes <= {"float64", "int64", "bool"}:
-        return "array"
-    return "text" if dtypes == {"string"} and len(columns) == 1 else "frame"
 
 
 def _batch(table: Examples, columns: Sequence[Column], layout: Layout) -> Any:

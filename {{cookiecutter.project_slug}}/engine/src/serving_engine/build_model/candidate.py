@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from ..model_files.manifest import Tolerance
 from ..runtimes.base import Predict, Predictor
 from ..schema.predictions import (
+    Outputs,
     Prediction,
     PredictionFormatter,
     describe_difference,
@@ -19,6 +20,8 @@ from .errors import NotPackaged
 from .probes import MAX_ROWS
 
 GOLDEN_EXAMPLES = 8
+SINGLE_TOLERANCE = Tolerance(relative=1e-4, absolute=1e-5)
+"""The largest accepted difference of a number that is computed with float32, of 7 digits."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Reference(Protocol):
 
     def predict(self, number: int, signature: Signature) -> Prediction:
         """The prediction for one example. Raises NotPackaged."""
+
+
+def example_prediction(outputs: Outputs, number: int, signature: Signature) -> Prediction:
+    """The prediction for one example, of outputs for it alone.
+
+    number: of the example. Raises NotPackaged if a number is not finite.
+    """
+    if not outputs.finite:
+        raise NotPackaged(f"the model's output for example row {number} is no finite number.")
+    (prediction,) = PredictionFormatter(signature)(outputs)
+    return prediction
 
 
 def verified_candidate(

@@ -1,10 +1,9 @@
 """Converts an estimator to ONNX, and accepts the result only if it predicts what that predicts."""
 
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,7 +22,7 @@ from skl2onnx.common.data_types import (
 from sklearn.impute import SimpleImputer
 
 from ..model_files.load_errors import LoadError
-from ..runtimes.base import Predict
+from ..runtimes.base import Predict, Predictor
 from ..runtimes.captured_warnings import install_warning_capture
 from ..runtimes.onnx.predictor import NULL_TEXT, OnnxPredictor, open_session
 from ..runtimes.scikit_learn.loading import wrap_estimator
@@ -31,14 +30,15 @@ from ..runtimes.scikit_learn.prepare import parts
 from ..schema.predictions import PredictionFormatter, describe_difference
 from ..schema.signature import Cell, CellRows, Column, Signature
 from ..text import one_line, reason
-from .candidate import Candidate, spread, verified_candidate
+from .candidate import SINGLE_TOLERANCE, Candidate, spread, verified_candidate
 from .errors import NotPackaged
 from .examples import Examples
 from .infer_signature import infer_signature
 from .layout_search import known_categories, possible_layouts, reference_model
-from .parity import TOLERANCE, AgreeingModels, Disagreement, check_equal, generated_rows
+from .parity import AgreeingModels, Disagreement, check_equal, generated_rows
 from .probes import MAX_ROWS
 from .reference_model import NeedsFrame
+from .report import milliseconds
 
 OPSETS = {"": 21, "ai.onnx.ml": 3}
 """The versions of the operators; tools that check trees read no later ones of the second."""
@@ -51,7 +51,9 @@ _MAX_NODES = 20_000
 """Nodes of trees up to which a proof is tried: it takes a second for some thousands."""
 _SECONDS = 5
 _BATCH = 256
-_CALLS = 20
+
+Serve = Callable[[Signature], Predictor]
+"""Returns the converted model as it is served with a signature."""
 
 _INSTEAD = "Serve it with the runtime scikit-learn: --runtime scikit-learn."
 
@@ -69,6 +71,7 @@ def convert(
     Raises NotPackaged if there is no ONNX model that predicts what the estimator predicts.
     """
     install_warning_capture()
+    named = _with_null_text(estimator)
     problems: list[NotPackaged] = []
     for layout in possible_layouts(estimator, columns):
         try:
@@ -81,12 +84,16 @@ def convert(
             raise NotPackaged(f"{signature.task} cannot be converted to ONNX. {_INSTEAD}")
         for types in _input_types(signature):
             try:
-                data = _to_onnx(estimator, types)
-                candidate = _verified(data, estimator, signature, reference, rows)
+                data = _to_onnx(named, types)
+                serve = partial(OnnxPredictor, open_session(data))
+                candidate = _verified(serve, estimator, signature, reference, rows)
+            except LoadError as error:
+                problems.append(NotPackaged(f"{error.problem}. {_INSTEAD}"))
+                continue
             except NotPackaged as error:
                 problems.append(error)
                 continue
-            candidate = _proved(data, estimator, candidate, progress)
+            candidate = _proved(data, serve, estimator, candidate, progress)
             progress(_times(candidate, estimator))
             return data, candidate
     raise problems[0]
@@ -119,8 +126,7 @@ def _to_onnx(estimator: Any, types: list[tuple[str, Any]]) -> bytes:
     options = {"zipmap": False} if hasattr(estimator, "classes_") else None
     try:
         with warnings.catch_warnings(action="ignore"):
-            named = _with_null_text(estimator)
-            model = to_onnx(named, initial_types=types, options=options, target_opset=OPSETS)
+            model = to_onnx(estimator, initial_types=types, options=options, target_opset=OPSETS)
         model.metadata_props.add(key=NULL_TEXT, value=MISSING_TEXT)
         data: bytes = model.SerializeToString()
     except Exception as error:  # there is no list of what the converters raise
@@ -141,14 +147,11 @@ def _with_null_text(estimator: Any) -> Any:
 
 
 def _verified(
-    data: bytes, estimator: Any, inferred: Signature, reference: Any, rows: CellRows
+    serve: Serve, estimator: Any, inferred: Signature, reference: Any, rows: CellRows
 ) -> Candidate:
     """The candidate of a converted model. Raises NotPackaged if it differs from the estimator."""
     served = deepcopy(estimator)
     try:
-        session = open_session(data)
-        serve = partial(OnnxPredictor, session)
-
         asked = rows[reference.complete_example]
         examples = [rows[number] for number in spread(len(rows), MAX_ROWS)]
 
@@ -163,17 +166,15 @@ def _verified(
             rows,
             known_categories(estimator),
             ask=ask,
-            tolerance=TOLERANCE,
+            tolerance=SINGLE_TOLERANCE,
         )
-    except LoadError as error:
-        raise NotPackaged(f"{error.problem}. {_INSTEAD}") from error
     except NotPackaged as error:
         raise NotPackaged(f"the converted model is not the estimator: {error} {_INSTEAD}") from None
     while row := _disagreement(candidate, wrap_estimator(served, candidate.signature), estimator):
         nulls = [number for number, cell in enumerate(row) if cell is None]
         if not nulls:
             raise _difference(candidate, wrap_estimator(served, candidate.signature), row)
-        candidate = _without_null(data, candidate, nulls)
+        candidate = _without_null(serve, candidate, nulls)
     return candidate
 
 
@@ -204,7 +205,11 @@ def _difference(candidate: Candidate, estimator: Predict, row: Any) -> NotPackag
 
 
 def _proved(
-    data: bytes, estimator: Any, candidate: Candidate, progress: Callable[[str], None]
+    data: bytes,
+    serve: Serve,
+    estimator: Any,
+    candidate: Candidate,
+    progress: Callable[[str], None],
 ) -> Candidate:
     """The candidate, after a proof that trees predict the same for every input, if there is one.
 
@@ -230,14 +235,14 @@ def _proved(
         if result.verdict["status"] == "EQUIVALENT":
             if nullable and not missing:
                 progress("null: the converted trees answer otherwise, so no column may be null")
-                return _without_null(data, candidate, range(len(inputs)))
+                return _without_null(serve, candidate, range(len(inputs)))
             progress("proved for every input: the converted trees predict what the estimator does")
             return candidate
         headline = result.verdict["headline"]
     raise NotPackaged(f"the converted model predicts otherwise: {headline} {_INSTEAD}")
 
 
-def _without_null(data: bytes, candidate: Candidate, positions: Iterable[int]) -> Candidate:
+def _without_null(serve: Serve, candidate: Candidate, positions: Iterable[int]) -> Candidate:
     """The candidate where the columns in some positions may not be null."""
     inputs = list(candidate.signature.inputs)
     for position in positions:
@@ -248,10 +253,7 @@ def _without_null(data: bytes, candidate: Candidate, positions: Iterable[int]) -
             )
         inputs[position] = inputs[position].model_copy(update={"nullable": False})
     signature = candidate.signature.model_copy(update={"inputs": inputs})
-    predict = OnnxPredictor(open_session(data), signature)
-    return Candidate(
-        predict, signature, candidate.rows, candidate.reference_predictions, candidate.tolerance
-    )
+    return replace(candidate, predict=serve(signature), signature=signature)
 
 
 def _times(candidate: Candidate, estimator: Any) -> str:
@@ -261,7 +263,7 @@ def _times(candidate: Candidate, estimator: Any) -> str:
     one = list(candidate.rows[:1])
     many = list(islice(cycle(candidate.rows), _BATCH))
     times = [
-        [_milliseconds(predict, batch) for batch in (one, many)]
+        [milliseconds(predict, batch) for batch in (one, many)]
         for predict in (candidate.predict, direct)
     ]
     (new_one, new_many), (old_one, old_many) = times
@@ -272,13 +274,3 @@ def _times(candidate: Candidate, estimator: Any) -> str:
     if new_many > old_many and new_one > old_one:
         line += ": that is the quicker one for this model"
     return line
-
-
-def _milliseconds(predict: Predict, rows: CellRows) -> float:
-    seconds = []
-    with np.errstate(all="ignore"):
-        for _ in range(_CALLS):
-            started = time.perf_counter()
-            predict(rows)
-            seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds) * 1e3

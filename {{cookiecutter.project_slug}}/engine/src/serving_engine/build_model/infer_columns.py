@@ -87,6 +87,14 @@ def infer_columns(examples: Examples, names: Sequence[str]) -> list[Column]:
     return columns
 
 
+def usual_layout(columns: Sequence[Column]) -> Layout:
+    """An array for numbers and booleans, texts for one column of strings, else a frame."""
+    dtypes = {column.dtype for column in columns}
+    if dtypes <= {"float64", "int64", "bool"}:
+        return "array"
+    return "text" if dtypes == {"string"} and len(columns) == 1 else "frame"
+
+
 def columns_of_layout(columns: Sequence[Column], layout: Layout) -> list[Column]:
     """The columns as a signature of this layout has them."""
     if layout == "array":

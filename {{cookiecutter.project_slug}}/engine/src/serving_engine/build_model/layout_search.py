@@ -14,6 +14,7 @@ from ..schema.signature import CellRows, Column, Layout
 from .candidate import Candidate, convert_rows, verified_candidate
 from .errors import NotPackaged
 from .examples import Examples, to_frame
+from .infer_columns import usual_layout
 from .infer_signature import infer_signature
 from .reference_model import NeedsFrame, ReferenceModel
 
@@ -46,12 +47,11 @@ def find_layout(
 
 def possible_layouts(estimator: Any, columns: Sequence[Column]) -> list[Layout]:
     """The possible layouts, the simplest first."""
-    dtypes = {column.dtype for column in columns}
-    if takes_records(estimator):
+    simplest = usual_layout(columns)
+    named_text = simplest == "text" and hasattr(estimator, "feature_names_in_")
+    if takes_records(estimator) or named_text or simplest == "frame":
         return ["frame"]
-    if dtypes == {"string"} and len(columns) == 1 and not hasattr(estimator, "feature_names_in_"):
-        return ["text", "frame"]
-    return ["array", "frame"] if dtypes <= {"float64", "int64", "bool"} else ["frame"]
+    return [simplest, "frame"]
 
 
 def reference_model(

@@ -7,16 +7,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model_files.manifest import Tolerance
 from ..runtimes.base import Predict
 from ..runtimes.scikit_learn.prepare import parts
 from ..schema.predictions import Outputs
 from ..schema.request_parser import Values
 from ..schema.signature import FLOAT32_MAX, Cell, CellRows, Column, Signature
+from .candidate import SINGLE_TOLERANCE
 from .probes import UNSEEN
-
-TOLERANCE = Tolerance(relative=1e-4, absolute=1e-5)
-"""The largest accepted difference of a number. ONNX computes with float32, of 7 digits."""
 
 RANDOM_ROWS = 500
 CHANGED_ROWS = 500
@@ -72,31 +69,31 @@ def check_equal(converted: Predict, estimator: Predict, rows: CellRows) -> None:
 
 def differing_rows(expected: Outputs, found: Outputs) -> NDArray[np.int64]:
     """The numbers of the rows whose predictions differ. Labels may differ where scores tie."""
-    count = len(expected)
-    different = np.zeros(count, dtype=bool)
-    for one, other in (
+    pairs = [
         (expected.probabilities, found.probabilities),
         (expected.scores, found.scores),
-    ):
-        if one is not None and other is not None:
-            close = np.isclose(other, one, TOLERANCE.relative, TOLERANCE.absolute)
-            different |= ~close.reshape(count, -1).all(axis=1)
+    ]
     if expected.values.dtype.kind == "f":
-        close = np.isclose(found.values, expected.values, TOLERANCE.relative, TOLERANCE.absolute)
-        different |= ~close.reshape(count, -1).all(axis=1)
+        pairs.append((expected.values, found.values))
+        different = np.zeros(len(expected), dtype=bool)
     else:
-        different |= (found.values != expected.values) & ~_ties(expected)
+        different = (found.values != expected.values) & ~_ties(expected)
+    relative, absolute = SINGLE_TOLERANCE.relative, SINGLE_TOLERANCE.absolute
+    for one, other in pairs:
+        if one is not None and other is not None:
+            close = np.isclose(other, one, relative, absolute)
+            different |= ~close.reshape(len(expected), -1).all(axis=1)
     return np.flatnonzero(different)
 
 
 def _ties(outputs: Outputs) -> NDArray[np.bool_]:
     """Whether the two highest probabilities of a row, or its score and 0, are too close to tell."""
     if outputs.scores is not None:
-        return np.abs(outputs.scores) <= TOLERANCE.absolute
+        return np.abs(outputs.scores) <= SINGLE_TOLERANCE.absolute
     if outputs.probabilities is None or outputs.probabilities.shape[1] == 1:
         return np.zeros(len(outputs), dtype=bool)
     top = np.sort(outputs.probabilities, axis=1)[:, -2:]
-    ties: NDArray[np.bool_] = top[:, 1] - top[:, 0] <= 2 * TOLERANCE.absolute
+    ties: NDArray[np.bool_] = top[:, 1] - top[:, 0] <= 2 * SINGLE_TOLERANCE.absolute
     return ties
 
 

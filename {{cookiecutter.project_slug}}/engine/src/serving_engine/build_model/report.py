@@ -82,8 +82,8 @@ def report_lines(loaded: LoadedModel, memory: int | None, batch_rows: int) -> It
     rows = manifest.example_rows
     in_memory = "" if memory is None else f", {memory / 1e6:.1f} MB of memory"
     yield f"size: {manifest.artifact.total_size / 1e3:.1f} kB{in_memory}"
-    one = _milliseconds(loaded.predict, rows[:1])
-    many = _milliseconds(loaded.predict, list(islice(cycle(rows), batch_rows)))
+    one = milliseconds(loaded.predict, rows[:1])
+    many = milliseconds(loaded.predict, list(islice(cycle(rows), batch_rows)))
     yield f"time: one row {one:.2f} ms, {batch_rows} rows {many:.2f} ms"
     passed = probe(loaded.predict, rows, manifest.signature)
     for name, calls in (
@@ -100,7 +100,7 @@ def report_lines(loaded: LoadedModel, memory: int | None, batch_rows: int) -> It
         yield f"{name}: {result} predictions from {calls}"
 
 
-def _milliseconds(predict: Predict, rows: CellRows) -> float:
+def milliseconds(predict: Predict, rows: CellRows) -> float:
     """The median time of a call; few calls of a slow model."""
     seconds: list[float] = []
     while len(seconds) < _CALLS and sum(seconds) < _SECONDS:
