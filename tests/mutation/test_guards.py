@@ -2,15 +2,18 @@
 guard broken would let somebody remove it."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from .. import processes
-from ..conftest import Render, add_sample, clean_environment, passed, source_of
+from ..conftest import Render, add_sample, clean_environment, source_of
 from .breaking import NotOnce, Sources
 from .guards import GUARDS, Guard
 
@@ -50,10 +53,72 @@ def test_a_guard_is_where_it_is_named(guard: Guard, whole: Path, sources: Source
     assert files_of(guard, whole)
 
 
+class ForkServer:
+    """Runs the tests of a project in forked copies of one process; see fork_server.py."""
+
+    def __init__(self, environment: Path, results: Path) -> None:
+        self._results = results
+        self._process = processes.start(
+            [environment / "python", Path(__file__).with_name("fork_server.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=clean_environment(PATH=f"{environment}{os.pathsep}{os.environ['PATH']}"),
+            text=True,
+        )
+
+    def run(self, project: Path, tests: list[str]) -> int:
+        """Run tests of a project until one fails; returns the exit code of pytest.
+
+        tests: paths from the project's folder, of files or of tests in them.
+        """
+        options = ["--assert=plain", "-x", "-q", "-n0", "-p", "no:cacheprovider"]
+        request = {
+            "folder": str(project),
+            "path": source_of(project).split(os.pathsep),
+            "arguments": [*options, *tests],
+            "results": str(self._results),
+            "seconds": PATIENCE,
+        }
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+    def result(self, name: str) -> str:
+        """What the last run left in a file: `output.txt` or `failed.txt`."""
+        return (self._results / name).read_text(encoding="utf-8", errors="replace")
+
+    def close(self) -> None:
+        """End the server."""
+        self._process.communicate()
+        assert self._process.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def fork_server(
+    environment: Path, whole: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ForkServer]:
+    """A server of this process's own, and bytecode in the project, which its copies inherit."""
+    compiling = [environment / "python", "-m", "compileall", "-q", *SOURCES, *TESTS]
+    processes.run(compiling, cwd=whole, check=True)
+    server = ForkServer(environment, tmp_path_factory.mktemp("fork_server"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def passes(whole: Path, fork_server: ForkServer) -> Callable[[str], bool]:
+    """Whether a test passes while no guard is broken."""
+    return cache(lambda test: fork_server.run(whole, [test]) == 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 def test_a_broken_guard_is_noticed(
-    guard: Guard, whole: Path, sources: Sources, environment: Path, tmp_path: Path
+    guard: Guard,
+    whole: Path,
+    sources: Sources,
+    fork_server: ForkServer,
+    passes: Callable[[str], bool],
+    tmp_path: Path,
 ) -> None:
     project = tmp_path / whole.name
     shutil.copytree(whole, project)
@@ -63,39 +128,15 @@ def test_a_broken_guard_is_noticed(
     for folder in TESTS:  # two suites, each with settings of its own
         tests = [path for path in files_of(guard, project) if Path(path).parent == Path(folder)]
         if tests:
-            ended = run_tests(environment, project, tests)
-            printed += ended.stdout + ended.stderr
+            code = fork_server.run(project, tests)
+            printed += fork_server.result("output.txt")
             assert "error during collection" not in printed
-            if ended.returncode == FAILED:
+            if code == FAILED:
+                noticed_by = fork_server.result("failed.txt")
+                assert passes(noticed_by), f"{noticed_by} fails while no guard is broken"
+                shutil.rmtree(project)
                 return
     pytest.fail(f"not noticed:\n{printed[-4000:]}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({name for guard in GUARDS for name in guard.tests}))
-def test_nothing_is_noticed_while_no_guard_is_broken(
-    name: str, whole: Path, environment: Path
-) -> None:
-    passed(run_tests(environment, whole, [file_of(name, whole)]))
-
-
-def run_tests(
-    environment: Path, project: Path, tests: list[str]
-) -> subprocess.CompletedProcess[str]:
-    """Run test files of a project until one fails; `tests` are paths from the project's folder."""
-    return processes.run(
-        [environment / "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *tests],
-        cwd=project,
-        env=clean_environment(
-            PYTHONPATH=source_of(project),
-            PYTHONDONTWRITEBYTECODE="1",
-            PATH=f"{environment}{os.pathsep}{os.environ['PATH']}",
-        ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 def break_guard(guard: Guard, sources: Sources) -> tuple[Path, str]:
