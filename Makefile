@@ -13,7 +13,10 @@ UV := .tools/$(BIN)/uv
 # The interpreter is the one above: uv would otherwise look for its own.
 RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run --quiet --python "$(PYTHON)"
 
-.PHONY: help demo test test-fast test-all bench container browser sample clean
+# A file's tests stay together: they share what they have made.
+PARALLEL := --numprocesses=auto --dist=loadfile
+
+.PHONY: help demo test test-rest test-fast test-all bench container browser sample clean
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -21,19 +24,24 @@ help:  ## show the commands
 demo: $(UV)  ## render a service, install it, start it, predict (ARGS=--refused: without a network)
 	@$(RUN) python tests/demo.py $(ARGS)
 
-test: $(UV)  ## render every pair of answers and prove that it works
+test: $(UV)  ## render every pair of answers and prove that it works; what it leaves out is in test-rest
 ifeq ($(ARGS),)
-	@$(RUN) pytest --ignore=tests/mutation
-	@$(RUN) pytest tests/mutation --numprocesses=auto
+	@$(RUN) pytest -m "not thorough" $(PARALLEL)
+	@echo 'make test left to make test-rest: clusters, clients of each protocol, other libraries, load, broken guards.'
 else
 	@$(RUN) pytest $(ARGS)
 endif
 
-test-fast: $(UV)  ## the tests that need no environment of a rendered project
-	@$(RUN) pytest -m "not slow" $(ARGS)
+test-rest: $(UV)  ## what `make test` leaves out: clients, libraries, load, clusters, broken guards
+	@$(RUN) pytest -m "thorough and not alone" --ignore=tests/mutation $(PARALLEL)
+	@$(RUN) pytest -m alone
+	@$(RUN) pytest -m thorough tests/mutation --numprocesses=auto
 
-test-all: $(UV)  ## all tests, with every combination of the answers instead of every pair
-	@ALL_COMBINATIONS=1 $(MAKE) test
+test-fast: $(UV)  ## the tests that need no environment of a rendered project
+	@$(RUN) pytest -m "not slow" $(PARALLEL) $(ARGS)
+
+test-all: $(UV)  ## both, with every combination of the answers instead of every pair
+	@ALL_COMBINATIONS=1 $(MAKE) test test-rest
 
 bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model servers too)
 	@$(RUN) --group bench python benchmarks/run.py $(ARGS)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
+from filelock import FileLock
 
 from . import processes
 from .rendering import copy_template
@@ -79,17 +80,45 @@ def generate(whole_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return generate
 
 
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def project(generate: Render) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Make something in a folder that all processes of pytest-xdist share; the first one makes it.
+
+    Returns the folder, whose files nobody may change.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / f"{name}.made").exists():
+                make(folder)
+                (shared / f"{name}.made").touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def project(generate: Render, make_once: MakeOnce) -> Path:
     """The default project, with its model."""
-    return generate()
+    return make_once("iris-service", lambda folder: generate().rename(folder))
 
 
 @pytest.fixture(scope="session")
-def environment(project: Path) -> Path:
+def environment(project: Path, make_once: MakeOnce) -> Path:
     """The bin folder of the default project's environment, with every library of the engine's:
     every combination can run in it."""
-    uv(project, "sync", "--quiet", "--extra", "package", "--group", "engine")
+
+    def sync(_: Path) -> None:
+        uv(project, "sync", "--quiet", "--extra", "package", "--group", "engine")
+        uv(project, "pip", "install", "--quiet", "pytest-cov")
+
+    make_once("environment", sync)
     return environment_of(project)
 
 

@@ -28,6 +28,16 @@ def start(command: Any, *, death: int = signal.SIGKILL, **options: Any) -> subpr
     return subprocess.Popen(command, preexec_fn=_in_new_process(death), **options)
 
 
+def fork() -> int:
+    """`os.fork` of a process that ends with this one, in a session of its own."""
+    parent = os.getpid()
+    process = os.fork()
+    if not process:
+        die_with_parent(parent=parent)
+        os.setsid()
+    return process
+
+
 def die_with_parent(death: int = signal.SIGKILL, parent: int | None = None) -> None:
     """Let this process get a signal when its parent ends, however that happens. Linux only.
 

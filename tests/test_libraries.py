@@ -14,7 +14,7 @@ from . import processes
 from .conftest import ROOT, Render, environment_of, passed, run_tool, uv
 from .services import PATIENCE, Service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 LIBRARIES = ROOT / "tests" / "libraries"
 NAMES = sorted(path.stem for path in LIBRARIES.glob("*.py"))

@@ -11,6 +11,7 @@ from .conftest import passed, source_of
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(sys.platform != "linux", reason="namespaces are of Linux"),
 ]
 

@@ -18,6 +18,8 @@ from .load import Answer, Client, clients, p99
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.thorough,
+    pytest.mark.alone,
     pytest.mark.skipif(os.name == "nt", reason="reads memory from /proc"),
 ]
 

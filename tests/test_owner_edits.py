@@ -27,7 +27,7 @@ from .conftest import ROOT, Render, Run, clean_environment, passed, source_of
 from .rendering import PROJECT, make_repository
 from .services import PATIENCE, Service, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 PACKAGE = Path("src", "iris_service")
 LITTER = shutil.ignore_patterns(".venv", ".git", "__pycache__")

@@ -41,6 +41,8 @@ def test_endless(model_dir):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.alone
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's end"
 )

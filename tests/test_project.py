@@ -130,8 +130,7 @@ def test_the_engines_checks_pass(project: Path, run_in: Run) -> None:
 
 
 def test_the_engines_tests_pass_and_cover_it(project: Path, run_in: Run) -> None:
-    tests = ["run", "-m", "pytest", "-q", "--numprocesses=0"]
-    passed(run_in(project, "coverage", *tests, folder="engine"))
+    passed(run_in(project, "pytest", "-q", "--cov", "--cov-report=", folder="engine"))
     source = project / "engine" / "src" / "serving_engine"
     omitted = [source / room for room in ELSEWHERE]
     assert all(room.is_dir() for room in omitted)
@@ -140,6 +139,7 @@ def test_the_engines_tests_pass_and_cover_it(project: Path, run_in: Run) -> None
     passed(run_in(project, "coverage", *report, folder="engine"))
 
 
+@pytest.mark.thorough
 def test_all_tests_pass_without_the_hooks_and_without_extras(render: Render) -> None:
     """`--accept-hooks no` prunes nothing and brings no model; `uv sync` brings no pandas."""
     project = render(project_name="Other Name")
@@ -154,6 +154,7 @@ def test_all_tests_pass_without_the_hooks_and_without_extras(render: Render) -> 
     assert "model missing" in ended.stderr
 
 
+@pytest.mark.thorough
 def test_models_are_packaged_with_the_oldest_scikit_learn_that_is_allowed(
     project: Path, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ import yaml
 from . import processes
 from .conftest import ROOT, Render, Run, bin_of, clean_environment, passed, source_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 CLIENTS = ROOT / "tests" / "clients"
 PATIENCE = 60

@@ -20,6 +20,8 @@ from .services import OK, PATIENCE, Clients, Service, package, wait_until
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.thorough,
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="HAProxy's wheel is for Linux"),
 ]
 

@@ -17,6 +17,8 @@ from .services import PATIENCE, Clients, Service, package, wait_until
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.thorough,
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="workers share by fork on Linux"),
 ]
 

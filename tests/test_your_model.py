@@ -19,7 +19,7 @@ import pytest
 from . import processes
 from .conftest import ROOT, Render, Run, clean_environment, passed, uv
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 PATIENCE = 300
 YOUR_MODEL = ROOT / "tests" / "your_model"

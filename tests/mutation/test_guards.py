@@ -111,6 +111,7 @@ def passes(whole: Path, fork_server: ForkServer) -> Callable[[str], bool]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 def test_a_broken_guard_is_noticed(
     guard: Guard,
