@@ -1029,4 +1029,16 @@ GUARDS = [
         swap("(None, {})", '(None, {}, {"a": 1})'),
         "test_vertex",
     ),
+    # bench: what it says of a service.
+    guard(
+        "answers are compared", "Connection.ask", always("is_right"), "test_bench", module="client"
+    ),
+    guard(
+        "latency from when a request was due",
+        "Connection.ask",
+        swap("time.perf_counter() - due", "0.0"),
+        "test_bench",
+        module="client",
+    ),
+    guard("a client at its limit", "Run.limited_by_client", swap("0.99", "0.5"), "test_bench"),
 ]

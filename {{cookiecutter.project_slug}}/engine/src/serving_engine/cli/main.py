@@ -1,4 +1,4 @@
-"""The command line: serve · check · predict · model, whose commands are in model_commands.py.
+"""The command line: serve · check · predict · bench · model. Some have modules of their own.
 
 Each command makes its slow imports itself: `--help` prints at once, and the limits on threads are
 set before NumPy is imported. `serve` handles signals before any import that takes long.
@@ -46,6 +46,7 @@ def run_command_line(service: "Service", arguments: Sequence[str] | None = None)
 def build_parser(service: "Service") -> argparse.ArgumentParser:
     """The parser of every command."""
     from ..distribution import describe_distribution
+    from .bench.command import add_bench
     from .model_commands import add_model_commands, add_model_dir
     from .predict.command import add_predict
 
@@ -87,6 +88,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     add_predict(commands)
+    add_bench(commands)
 
     model = commands.add_parser("model", help="fetch, package, restore or show a model")
     add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))

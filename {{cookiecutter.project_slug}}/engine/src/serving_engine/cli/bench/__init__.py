@@ -1,0 +1,1 @@
+"""The command `bench`: the latency and the throughput of a service, measured over HTTP."""
