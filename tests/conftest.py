@@ -116,7 +116,10 @@ def environment(project: Path, make_once: MakeOnce) -> Path:
 
     def sync(_: Path) -> None:
         uv(project, "sync", "--quiet", "--extra", "package", "--group", "engine")
-        uv(project, "pip", "install", "--quiet", "pytest-cov")
+        python = environment_of(project) / "python"
+        processes.run(
+            ["uv", "pip", "install", "--quiet", "--python", python, "pytest-cov"], check=True
+        )
 
     make_once("environment", sync)
     return environment_of(project)
