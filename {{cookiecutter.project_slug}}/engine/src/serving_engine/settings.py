@@ -196,6 +196,12 @@ class ServingSettings(BaseSettings):
     access_log: bool = True
     """Whether every request is logged, in one line."""
 
+    model_metrics: bool = True
+    """Whether predictions are counted by label, with their scores, and nulls and values outside of
+    the observed ranges by column. The labels are classes and columns of the manifest, at most 100
+    of each. Watch serving_out_of_range_total and serving_null_values_total: when their share of
+    the rows grows, the model is asked something else than it was made for."""
+
     log_format: LogFormat = "auto"
     """json for machines, text for people; auto is text on a terminal and json otherwise."""
 

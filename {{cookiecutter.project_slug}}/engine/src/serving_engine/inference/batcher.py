@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull, as_exception, retry_after
@@ -21,6 +22,7 @@ from ..telemetry.metrics import Metrics
 from .prediction_threads import PredictionThreads
 
 Outcome = Outputs | Exception
+Observe = Callable[[Values, Outputs], None]
 
 NOT_FINITE = "The model's output for this input is not a finite number."
 TOO_SLOW = 10
@@ -78,8 +80,17 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._queued_rows = 0
         self._dispatching = False
+        self._observe: Observe | None = None
         self.inline_seconds = 0.0
         """A call that takes at most this long may run in the event loop; 0: all run in threads."""
+
+    def record_in(self, metrics: Metrics, observe: Observe | None) -> None:
+        """Count in these metrics from now on.
+
+        observe: called with the rows and outputs of every call that succeeds, in its thread.
+        """
+        self._metrics = metrics
+        self._observe = observe
 
     async def predict(self, rows: Rows, timeout: float) -> Outputs:
         """Predict the rows of one request.
@@ -207,6 +218,8 @@ class Batcher:
                 return [as_exception(error)]
             middle = len(batch) // 2
             return self._outcomes_of(batch[:middle]) + self._outcomes_of(batch[middle:])
+        if self._observe is not None:
+            self._call_observer(self._observe, rows, outputs)
         parts: list[Outcome] = []
         start = 0
         for job in batch:
@@ -214,6 +227,13 @@ class Batcher:
             parts.append(outputs.part(start, stop))
             start = stop
         return parts
+
+    def _call_observer(self, observe: Observe, rows: Values, outputs: Outputs) -> None:
+        try:
+            observe(rows, outputs)
+        except Exception:  # no request fails because it cannot be counted
+            self._observe = None
+            logger.exception("counting predictions failed: it is switched off")
 
     def _call_model(self, rows: Values) -> Outputs:
         most = PIECE * self._limits.batch_rows
