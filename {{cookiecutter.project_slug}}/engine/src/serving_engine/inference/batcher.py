@@ -13,12 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull, as_exception, retry_after
 from ..runtimes.base import Predict
 from ..schema.predictions import Outputs
 from ..schema.request_parser import Rows, Values, joined
 from ..telemetry.metrics import Metrics
+from ..telemetry.trace_context import Call, Trace
 from .prediction_threads import PredictionThreads
 
 Outcome = Outputs | Exception
@@ -51,19 +53,38 @@ class QueueLimits:
     split: bool = True
 
 
-class Job:
-    """One request: its rows, the future that its caller awaits, its times on the loop's clock."""
+class BatchResult(NamedTuple):
+    """The outcome for each request of a batch; when the call started and how long it took, in
+    seconds of `time.perf_counter`."""
 
-    __slots__ = ("arrived", "deadline", "outputs", "rows", "timer")
+    outcomes: list[Outcome]
+    started: float
+    seconds: float
+
+
+class Job:
+    """One request: its rows, the future that its caller awaits, its times on the loop's clock.
+
+    trace: of the request, if it is recorded. queued: when it arrived, on a finer clock.
+    """
+
+    __slots__ = ("arrived", "deadline", "outputs", "queued", "rows", "timer", "trace")
 
     def __init__(
-        self, rows: Rows, outputs: "asyncio.Future[Outputs]", arrived: float, deadline: float
+        self,
+        rows: Rows,
+        outputs: "asyncio.Future[Outputs]",
+        arrived: float,
+        deadline: float,
+        trace: Trace | None,
     ) -> None:
         self.rows = rows
         self.outputs = outputs
         self.arrived = arrived
         self.deadline = deadline
         self.timer: asyncio.TimerHandle | None = None
+        self.trace = trace
+        self.queued = 0.0 if trace is None else time.perf_counter()
 
 
 class Batcher:
@@ -92,16 +113,16 @@ class Batcher:
         self._metrics = metrics
         self._observe = observe
 
-    async def predict(self, rows: Rows, timeout: float) -> Outputs:
+    async def predict(self, rows: Rows, timeout: float, trace: Trace | None = None) -> Outputs:
         """Predict the rows of one request.
 
-        timeout: seconds for waiting and computing.
+        timeout: seconds for waiting and computing. trace: takes the times, if they are recorded.
         Raises QueueFull, DeadlineExceeded, or the model's exception for these rows.
         """
         loop = asyncio.get_running_loop()
         self._admit(len(rows))
         now = loop.time()
-        job = Job(rows, loop.create_future(), now, now + timeout)
+        job = Job(rows, loop.create_future(), now, now + timeout, trace)
         self._queue.append(job)
         self._queued_rows += len(rows)
         self._metrics.queued_rows = self._queued_rows
@@ -169,11 +190,11 @@ class Batcher:
         self._metrics.queued_rows = self._queued_rows
 
     def _run_inline(self, batch: list[Job], rows: int) -> None:
-        outcomes, seconds = self._run_batch(batch)
+        outcomes, started, seconds = self._run_batch(batch)
         if seconds > TOO_SLOW * self.inline_seconds:
             logger.warning("a call took %.1f ms: calls go to a thread from now on", seconds * 1000)
             self.inline_seconds = 0.0
-        self._resolve(batch, rows, outcomes, seconds)
+        self._resolve(batch, rows, outcomes, started, seconds)
 
     def _next_batch(self, now: float) -> list[Job]:
         """Take requests from the queue until the batch is full.
@@ -199,10 +220,10 @@ class Batcher:
             observe_wait(now - job.arrived)
         return batch
 
-    def _run_batch(self, batch: list[Job]) -> tuple[list[Outcome], float]:
-        """Return the outcomes and the seconds that they took. Runs in any thread: uses no state."""
+    def _run_batch(self, batch: list[Job]) -> BatchResult:
+        """Predict a batch. Runs in any thread: uses no state."""
         started = time.perf_counter()
-        return self._outcomes_of(batch), time.perf_counter() - started
+        return BatchResult(self._outcomes_of(batch), started, time.perf_counter() - started)
 
     def _outcomes_of(self, batch: list[Job]) -> list[Outcome]:
         """Predict a batch; halve one that fails, until only the request that fails it is left."""
@@ -242,19 +263,20 @@ class Batcher:
         starts = range(0, len(rows), most)
         return Outputs.joined([self._predict(rows[start : start + most]) for start in starts])
 
-    def _on_thread_done(self, batch: list[Job], result: tuple[list[Outcome], float]) -> None:
+    def _on_thread_done(self, batch: list[Job], result: BatchResult) -> None:
         """Start the thread's next batch, then give the callers of this one their outputs."""
-        outcomes, seconds = result
         self._free += 1
         self._dispatch(asyncio.get_running_loop())
-        self._resolve(batch, sum(len(job.rows) for job in batch), outcomes, seconds)
+        self._resolve(batch, sum(len(job.rows) for job in batch), *result)
 
     def _resolve(
-        self, batch: list[Job], rows: int, outcomes: list[Outcome], seconds: float
+        self, batch: list[Job], rows: int, outcomes: list[Outcome], started: float, seconds: float
     ) -> None:
         self._metrics.predict_seconds.observe(seconds)
         self._metrics.batch_rows.observe(rows)
         for job, outcome in zip(batch, outcomes, strict=True):
+            if job.trace is not None:
+                job.trace.calls.append(Call(job.queued, started, seconds, rows))
             if job.outputs.done():
                 continue
             if isinstance(outcome, Exception):
@@ -264,5 +286,7 @@ class Batcher:
 
     def _expire(self, job: Job) -> None:
         if not job.outputs.done():
+            if job.trace is not None:
+                job.trace.calls.append(Call(job.queued, time.perf_counter(), 0.0, batch_rows=0))
             self._metrics.expired += 1
             job.outputs.set_exception(DeadlineExceeded("No prediction within the deadline."))

@@ -15,6 +15,7 @@ from ..schema.request_parser import RequestParser, Rows
 from ..schema.signature import Signature
 from ..settings import ServingSettings
 from ..telemetry.metrics import Metrics
+from ..telemetry.request_context import current_request
 from .batcher import Batcher, QueueLimits
 from .model_metrics import ModelMetrics
 from .prediction_threads import PredictionThreads
@@ -94,8 +95,15 @@ class Model:
         model's exception; MemoryError.
         """
         timeout = min(rows.timeout or self._timeout, self._timeout)
+        context = current_request.get()
+        trace = None
+        if context is not None:
+            context.rows += len(rows)
+            context.model_version = self.manifest.version
+            if context.trace is not None and context.trace.recorded:
+                trace = context.trace
         try:
-            return await self._batcher.predict(rows, timeout)
+            return await self._batcher.predict(rows, timeout, trace)
         except (RequestError, MemoryError):
             raise
         except Exception as error:

@@ -42,6 +42,7 @@ _COUNTERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("column",),
     ),
     ("serving_log_lines_dropped", "Log lines that standard error did not take at once.", ()),
+    ("serving_traces_dropped", "Sampled requests whose spans were not delivered.", ()),
     ("serving_worker_restarts", "Workers replaced after a crash or a hang.", ()),
 )
 

@@ -96,6 +96,7 @@ class Metrics(Collector):
         self._requests: dict[tuple[str, str], Histogram] = {}
         self._dropped_before = dropped_lines()  # by the process that forked this one
         self._model = ("", "", 0.0)
+        self.count_dropped_traces: Callable[[], int] = lambda: 0
         self._failed_threads: Callable[[], int] = lambda: 0
         self._shared: Shared | None = None
         self._inherited: Counts = {}
@@ -201,6 +202,7 @@ class Metrics(Collector):
             "serving_expired": [self.expired],
             "serving_cancelled": [self.cancelled],
             "serving_log_lines_dropped": [dropped_lines() - self._dropped_before],
+            "serving_traces_dropped": [self.count_dropped_traces()],
         }
         for flush in self._flush_model:
             flush()
