@@ -46,7 +46,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(("SERVING_", "AIP_")) or name in {"PORT", "WEB_CONCURRENCY"}:
+        if name.startswith(("SERVING_", "AIP_", "OTEL_")) or name in {"PORT", "WEB_CONCURRENCY"}:
             monkeypatch.delenv(name)
 
 

@@ -155,6 +155,7 @@ def required_modules() -> set[str]:
         "joblib",
         "numpy",
         "onnxruntime",
+        "opentelemetry",
         "orjson",
         "packaging",
         "prometheus_client",

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -235,6 +236,49 @@ def test_a_path_is_logged_as_it_was_sent(
     (line,) = [record for record in caplog.records if record.name == "access"]
     assert line.__dict__["path"] == path
     assert line.getMessage() == f"GET {path} 404"
+
+
+def test_a_high_rate_is_sampled_and_errors_are_always_logged(
+    settings: Settings,
+    loaded: LoadedModel,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("serving_engine.web.access_log.time", clock)
+    caplog.set_level("INFO", "access")
+    sampled = settings.model_copy(update={"access_log_per_second": 2})
+    with TestClient(create_app(sampled, loaded)) as client:
+        for _ in range(5):
+            client.get("/livez")
+        client.get("/nope")
+        client.get("/livez")
+        now = 101.0
+        client.get("/livez")
+    lines = [record.__dict__ for record in caplog.records if record.name == "access"]
+    assert [(line["status"], line.get("skipped", 0)) for line in lines] == [
+        (200, 0),
+        (200, 0),
+        (404, 3),
+        (200, 1),
+    ]
+
+
+def test_the_reason_of_a_rejected_request_is_in_the_debug_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"instances": [["secret", 1, 2, 3]]}
+    client.post("/predict", json=body)
+    assert "rejected" not in caplog.text
+    caplog.set_level("DEBUG", "serving_engine")
+    client.post("/predict", json=body)
+    client.post("/predict", content=b"{", headers={"Content-Type": "application/json"})
+    wrong, malformed = (r for r in caplog.records if "request rejected" in r.getMessage())
+    assert wrong.__dict__["errors"] == ["/instances/0/0 must be a finite number (sepal_length)"]
+    assert (wrong.__dict__["status"], malformed.__dict__["status"]) == (422, 400)
+    assert "Row 0 does not fit" in wrong.getMessage()
+    assert "secret" not in caplog.text
 
 
 # Processes.

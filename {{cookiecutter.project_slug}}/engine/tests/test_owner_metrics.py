@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -230,13 +231,27 @@ def test_one_process_shows_every_metric_without_the_time_of_its_creation() -> No
     }
 
 
-def test_the_process_metrics_of_prometheus_client_are_left_out() -> None:
-    registry = CollectorRegistry()
-    for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
-        registry.register(collector)
-    check_can_be_shared(registry)
-    assert families_of_this_process(registry) == []
-    assert not list(metrics_of_this_process(registry))
+@pytest.mark.skipif(sys.platform != "linux", reason="prometheus_client reads /proc")
+def test_processor_time_of_workers_is_added_up_and_memory_is_that_of_each() -> None:
+    def of_the_process(registry: CollectorRegistry) -> None:
+        for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+            registry.register(collector)
+
+    found = [WorkerFamilies(str(number), True, families(of_the_process)) for number in range(2)]
+    totals = values(aggregate(found))
+    seconds = [
+        value
+        for worker in found
+        for family in worker.families
+        for name, _, value in family["samples"]
+        if name == "process_cpu_seconds_total"
+    ]
+    assert totals["process_cpu_seconds_total",] == sum(seconds) > 0
+    for name in ("process_resident_memory_bytes", "process_open_fds"):
+        assert totals[name, "0"] > 0
+        assert totals[name, "1"] > 0
+    assert sum(name == "python_info" for name, *_ in totals) == 1
+    assert any(name == "python_gc_collections_total" for name, *_ in totals)
 
 
 # In /metrics.

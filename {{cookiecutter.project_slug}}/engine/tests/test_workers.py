@@ -19,7 +19,7 @@ from .service import Clients, Service, run, wait_until
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers share by fork on Linux")
 
 WORKERS = 2
-PREDICTED = ("serving_requests_total", "native", "/predict", "2xx")
+PREDICTED = ("serving_requests_total", "native", "/predict", "200")
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .schema.request_parser import Rows
     from .service import Service
     from .settings import ServingSettings, load_settings
+    from .telemetry.request_context import trace_headers
     from .web.dependencies import ModelDep, RowsDep, get_model, get_rows, get_settings
     from .web.fast_route import FastRoute
 
@@ -55,6 +56,7 @@ __all__ = [
     "predictions_agree",
     "read_manifest",
     "run_command_line",
+    "trace_headers",
 ]
 
 _MODULES = {
@@ -87,6 +89,7 @@ _MODULES = {
     "predictions_agree": "schema.predictions",
     "read_manifest": "model_files.manifest",
     "run_command_line": "cli.main",
+    "trace_headers": "telemetry.request_context",
 }
 
 

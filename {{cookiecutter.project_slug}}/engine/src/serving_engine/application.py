@@ -14,7 +14,9 @@ from .runtimes.base import LoadedModel
 from .runtimes.load import load_model
 from .settings import ServingSettings
 from .telemetry.metrics import Metrics
+from .telemetry.tracing import Tracer
 from .web import health
+from .web.access_log import AccessLog
 from .web.api_keys import RequireAPIKey, probes
 from .web.openapi import install_openapi
 from .web.page import PageRoute
@@ -28,14 +30,16 @@ EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Inference-Header-Content-Leng
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install everything on an application but the lifespan and the service's own routes.
 
-    It sets `app.state.settings`, `.metrics`, `.readiness` and `.protocols`. It adds the middleware
-    for request ids, logs, metrics, API keys and CORS; the routes `/livez`, `/readyz`, `/metrics`,
-    `/model` and those of every protocol; the page at `/`; errors as problem details (RFC 9457);
-    and the model's types in the OpenAPI document.
+    It sets `app.state.settings`, `.metrics`, `.tracer`, `.readiness` and `.protocols`. It adds the
+    middleware for request ids, logs, traces, metrics, API keys and CORS; the routes `/livez`,
+    `/readyz`, `/metrics`, `/model` and those of every protocol; the page at `/`; errors as problem
+    details (RFC 9457); and the model's types in the OpenAPI document.
     Raises UsageError if an environment variable of a protocol is invalid.
     """
     app.state.settings = settings
     app.state.metrics = Metrics()
+    app.state.tracer = tracer = Tracer(app.title, app.version)
+    app.state.metrics.count_dropped_traces = lambda: tracer.dropped
     app.state.readiness = Readiness()
     app.state.protocols = find_protocols()
     app.root_path = settings.root_path or app.root_path
@@ -48,11 +52,14 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.add_middleware(
         RequestMiddleware,
         metrics=app.state.metrics,
-        access_log=settings.access_log,
+        tracer=app.state.tracer,
+        access_log=_access_log(settings),
         error_response=lambda request_id: _allow_origins(
             internal_error_response(request_id), settings.cors_origins
         ),
         pages=frozenset(page.path for page in app.routes if isinstance(page, Route)),
+        untraced=probes(app) | {"/metrics"},
+        trusted_proxies=settings.trusted_proxies,
     )
     for protocol in app.state.protocols:
         app.router.routes += protocol.router.routes
@@ -60,6 +67,12 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.include_router(health.router)
     install_problem_details(app)
     install_openapi(app)
+
+
+def _access_log(settings: ServingSettings) -> AccessLog | None:
+    if not settings.access_log:
+        return None
+    return AccessLog(settings.access_log_per_second, settings.trusted_proxies)
 
 
 def _allow_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

@@ -1,15 +1,18 @@
 """Types of settings whose values have a form of their own."""
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
 # The syntax of a Bearer token (RFC 6750, section 2.1).
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _MIN_KEY_LENGTH = 16
+
+Network = IPv4Network | IPv6Network
 
 # As browsers send it (RFC 6454, section 6.2).
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]+")
@@ -35,7 +38,7 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
-def _split_origins(value: object) -> object:
+def _split_list(value: object) -> object:
     return re.findall(r"[^,\s]+", value) if isinstance(value, str) else value
 
 
@@ -46,6 +49,15 @@ def _check_origin(origin: str) -> str:
             "an origin is as https://app.example.org:8443, in lower case; * allows every one",
         )
     return origin
+
+
+def _network(value: object) -> Network:
+    try:
+        return ip_network(value, strict=False)  # type: ignore[arg-type]
+    except ValueError:
+        raise PydanticCustomError(
+            "network", "an address or a network is as 10.1.2.3, 10.0.0.0/8 or fd00::/8"
+        ) from None
 
 
 def _check_root_path(path: str) -> str:
@@ -80,7 +92,12 @@ ApiKeys = Annotated[
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_check_origin)], ...],
     NoDecode,
-    BeforeValidator(_split_origins),
+    BeforeValidator(_split_list),
+]
+Networks = Annotated[
+    tuple[Annotated[Network, PlainValidator(_network)], ...],
+    NoDecode,
+    BeforeValidator(_split_list),
 ]
 RootPath = Annotated[str, AfterValidator(_check_root_path)]
 LogFormat = Annotated[str, BeforeValidator(_lower), _one_of("auto", "json", "text")]

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from .errors import UsageError
-from .setting_types import ApiKeys, LogFormat, LogLevel, Origins, RootPath
+from .setting_types import ApiKeys, LogFormat, LogLevel, Networks, Origins, RootPath
 
 PREFIX = "SERVING_"
 
@@ -195,6 +195,23 @@ class ServingSettings(BaseSettings):
 
     access_log: bool = True
     """Whether every request is logged, in one line."""
+
+    model_metrics: bool = True
+    """Whether predictions are counted by label, with their scores, and nulls and values outside of
+    the observed ranges by column. The labels are classes and columns of the manifest, at most 100
+    of each. Watch serving_out_of_range_total and serving_null_values_total: when their share of
+    the rows grows, the model is asked something else than it was made for."""
+
+    access_log_per_second: Annotated[int, Field(gt=0)] | None = None
+    """Most access log lines in a second, of one process, about requests that succeeded; the default
+    is all. `skipped` in the next line tells how many were left out. Requests that failed (status
+    400 and above) are always logged. Set it if serving_log_lines_dropped_total grows."""
+
+    trusted_proxies: Networks = ()
+    """Addresses or networks of the proxies in front of the service, separated by commas, as
+    10.0.0.0/8. The client in logs and traces is the last address in their `X-Forwarded-For` or
+    `Forwarded` that is none of them. From others, those headers do not count: anybody can send
+    them."""
 
     log_format: LogFormat = "auto"
     """json for machines, text for people; auto is text on a terminal and json otherwise."""

@@ -109,6 +109,7 @@ def settings_help(kind: "type[ServingSettings]") -> str:
 def _serve(service: "Service", options: argparse.Namespace) -> None:
     import logging
 
+    from ..distribution import describe_distribution
     from ..settings import load_settings
     from ..telemetry.logs import configure_logs
 
@@ -120,7 +121,10 @@ def _serve(service: "Service", options: argparse.Namespace) -> None:
         watch=options.watch,
         model_dir=options.model_dir,
     )
-    configure_logs(settings.log_format, settings.log_level)
+    name = describe_distribution(service.package).name
+    configure_logs(
+        settings.log_format, settings.log_level, os.environ.get("OTEL_SERVICE_NAME") or name
+    )
     end_on_signals()
     try:
         if settings.workers > 1:

@@ -11,16 +11,20 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import DeadlineExceeded, NonFiniteOutput, QueueFull, as_exception, retry_after
 from ..runtimes.base import Predict
 from ..schema.predictions import Outputs
 from ..schema.request_parser import Rows, Values, joined
 from ..telemetry.metrics import Metrics
+from ..telemetry.trace_context import Call, Trace
 from .prediction_threads import PredictionThreads
 
 Outcome = Outputs | Exception
+Observe = Callable[[Values, Outputs], None]
 
 NOT_FINITE = "The model's output for this input is not a finite number."
 TOO_SLOW = 10
@@ -49,19 +53,38 @@ class QueueLimits:
     split: bool = True
 
 
-class Job:
-    """One request: its rows, the future that its caller awaits, its times on the loop's clock."""
+class BatchResult(NamedTuple):
+    """The outcome for each request of a batch; when the call started and how long it took, in
+    seconds of `time.perf_counter`."""
 
-    __slots__ = ("arrived", "deadline", "outputs", "rows", "timer")
+    outcomes: list[Outcome]
+    started: float
+    seconds: float
+
+
+class Job:
+    """One request: its rows, the future that its caller awaits, its times on the loop's clock.
+
+    trace: of the request, if it is recorded. queued: when it arrived, on a finer clock.
+    """
+
+    __slots__ = ("arrived", "deadline", "outputs", "queued", "rows", "timer", "trace")
 
     def __init__(
-        self, rows: Rows, outputs: "asyncio.Future[Outputs]", arrived: float, deadline: float
+        self,
+        rows: Rows,
+        outputs: "asyncio.Future[Outputs]",
+        arrived: float,
+        deadline: float,
+        trace: Trace | None,
     ) -> None:
         self.rows = rows
         self.outputs = outputs
         self.arrived = arrived
         self.deadline = deadline
         self.timer: asyncio.TimerHandle | None = None
+        self.trace = trace
+        self.queued = 0.0 if trace is None else time.perf_counter()
 
 
 class Batcher:
@@ -78,19 +101,28 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._queued_rows = 0
         self._dispatching = False
+        self._observe: Observe | None = None
         self.inline_seconds = 0.0
         """A call that takes at most this long may run in the event loop; 0: all run in threads."""
 
-    async def predict(self, rows: Rows, timeout: float) -> Outputs:
+    def record_in(self, metrics: Metrics, observe: Observe | None) -> None:
+        """Count in these metrics from now on.
+
+        observe: called with the rows and outputs of every call that succeeds, in its thread.
+        """
+        self._metrics = metrics
+        self._observe = observe
+
+    async def predict(self, rows: Rows, timeout: float, trace: Trace | None = None) -> Outputs:
         """Predict the rows of one request.
 
-        timeout: seconds for waiting and computing.
+        timeout: seconds for waiting and computing. trace: takes the times, if they are recorded.
         Raises QueueFull, DeadlineExceeded, or the model's exception for these rows.
         """
         loop = asyncio.get_running_loop()
         self._admit(len(rows))
         now = loop.time()
-        job = Job(rows, loop.create_future(), now, now + timeout)
+        job = Job(rows, loop.create_future(), now, now + timeout, trace)
         self._queue.append(job)
         self._queued_rows += len(rows)
         self._metrics.queued_rows = self._queued_rows
@@ -158,11 +190,11 @@ class Batcher:
         self._metrics.queued_rows = self._queued_rows
 
     def _run_inline(self, batch: list[Job], rows: int) -> None:
-        outcomes, seconds = self._run_batch(batch)
+        outcomes, started, seconds = self._run_batch(batch)
         if seconds > TOO_SLOW * self.inline_seconds:
             logger.warning("a call took %.1f ms: calls go to a thread from now on", seconds * 1000)
             self.inline_seconds = 0.0
-        self._resolve(batch, rows, outcomes, seconds)
+        self._resolve(batch, rows, outcomes, started, seconds)
 
     def _next_batch(self, now: float) -> list[Job]:
         """Take requests from the queue until the batch is full.
@@ -188,10 +220,10 @@ class Batcher:
             observe_wait(now - job.arrived)
         return batch
 
-    def _run_batch(self, batch: list[Job]) -> tuple[list[Outcome], float]:
-        """Return the outcomes and the seconds that they took. Runs in any thread: uses no state."""
+    def _run_batch(self, batch: list[Job]) -> BatchResult:
+        """Predict a batch. Runs in any thread: uses no state."""
         started = time.perf_counter()
-        return self._outcomes_of(batch), time.perf_counter() - started
+        return BatchResult(self._outcomes_of(batch), started, time.perf_counter() - started)
 
     def _outcomes_of(self, batch: list[Job]) -> list[Outcome]:
         """Predict a batch; halve one that fails, until only the request that fails it is left."""
@@ -207,6 +239,8 @@ class Batcher:
                 return [as_exception(error)]
             middle = len(batch) // 2
             return self._outcomes_of(batch[:middle]) + self._outcomes_of(batch[middle:])
+        if self._observe is not None:
+            self._call_observer(self._observe, rows, outputs)
         parts: list[Outcome] = []
         start = 0
         for job in batch:
@@ -215,6 +249,13 @@ class Batcher:
             start = stop
         return parts
 
+    def _call_observer(self, observe: Observe, rows: Values, outputs: Outputs) -> None:
+        try:
+            observe(rows, outputs)
+        except Exception:  # no request fails because it cannot be counted
+            self._observe = None
+            logger.exception("counting predictions failed: it is switched off")
+
     def _call_model(self, rows: Values) -> Outputs:
         most = PIECE * self._limits.batch_rows
         if len(rows) <= most or not self._limits.split:
@@ -222,19 +263,20 @@ class Batcher:
         starts = range(0, len(rows), most)
         return Outputs.joined([self._predict(rows[start : start + most]) for start in starts])
 
-    def _on_thread_done(self, batch: list[Job], result: tuple[list[Outcome], float]) -> None:
+    def _on_thread_done(self, batch: list[Job], result: BatchResult) -> None:
         """Start the thread's next batch, then give the callers of this one their outputs."""
-        outcomes, seconds = result
         self._free += 1
         self._dispatch(asyncio.get_running_loop())
-        self._resolve(batch, sum(len(job.rows) for job in batch), outcomes, seconds)
+        self._resolve(batch, sum(len(job.rows) for job in batch), *result)
 
     def _resolve(
-        self, batch: list[Job], rows: int, outcomes: list[Outcome], seconds: float
+        self, batch: list[Job], rows: int, outcomes: list[Outcome], started: float, seconds: float
     ) -> None:
         self._metrics.predict_seconds.observe(seconds)
         self._metrics.batch_rows.observe(rows)
         for job, outcome in zip(batch, outcomes, strict=True):
+            if job.trace is not None:
+                job.trace.calls.append(Call(job.queued, started, seconds, rows))
             if job.outputs.done():
                 continue
             if isinstance(outcome, Exception):
@@ -244,5 +286,7 @@ class Batcher:
 
     def _expire(self, job: Job) -> None:
         if not job.outputs.done():
+            if job.trace is not None:
+                job.trace.calls.append(Call(job.queued, time.perf_counter(), 0.0, batch_rows=0))
             self._metrics.expired += 1
             job.outputs.set_exception(DeadlineExceeded("No prediction within the deadline."))

@@ -15,7 +15,9 @@ from ..schema.request_parser import RequestParser, Rows
 from ..schema.signature import Signature
 from ..settings import ServingSettings
 from ..telemetry.metrics import Metrics
+from ..telemetry.request_context import current_request
 from .batcher import Batcher, QueueLimits
+from .model_metrics import ModelMetrics
 from .prediction_threads import PredictionThreads
 
 Adapter = TypeVar("Adapter")
@@ -51,8 +53,10 @@ class Model:
                 queued_requests=settings.max_queued_requests,
                 split=manifest.probes.row_independent,
             ),
-            metrics,
+            Metrics(),  # the warm-up is not counted
         )
+        self._metrics = metrics
+        self._count_values = settings.model_metrics
         stuck_timeout = settings.stuck_timeout or STUCK_AFTER * settings.request_timeout
         self._count_failed = partial(self._threads.failed, stuck_timeout)
         self._record_load = partial(
@@ -91,8 +95,15 @@ class Model:
         model's exception; MemoryError.
         """
         timeout = min(rows.timeout or self._timeout, self._timeout)
+        context = current_request.get()
+        trace = None
+        if context is not None:
+            context.rows += len(rows)
+            context.model_version = self.manifest.version
+            if context.trace is not None and context.trace.recorded:
+                trace = context.trace
         try:
-            return await self._batcher.predict(rows, timeout)
+            return await self._batcher.predict(rows, timeout, trace)
         except (RequestError, MemoryError):
             raise
         except Exception as error:
@@ -120,7 +131,16 @@ class Model:
             seconds = min([await self._time(full) for _ in range(3)])
             if seconds <= self._inline_seconds:
                 self._batcher.inline_seconds = self._inline_seconds
+        self._begin_counting()
         self._record_load()
+
+    def _begin_counting(self) -> None:
+        observe = None
+        if self._count_values:
+            counter = ModelMetrics(self.manifest.signature, self._metrics.of_the_model)
+            self._metrics.observe_model(counter.flush)
+            observe = counter.observe
+        self._batcher.record_in(self._metrics, observe)
 
     async def _time(self, rows: Rows) -> float:
         started = time.perf_counter()

@@ -8,6 +8,7 @@ from ..errors import RequestError
 from ..inference.model import Model
 from ..inference.readiness import Readiness
 from ..telemetry.metrics import Metrics
+from ..telemetry.tracing import Tracer
 
 
 class AppState(Protocol):
@@ -18,6 +19,7 @@ class AppState(Protocol):
 
     model: Model
     metrics: Metrics
+    tracer: Tracer
     readiness: Readiness
     format_error: Callable[[RequestError, str], RawResponse]
 

@@ -120,6 +120,7 @@ class Server(uvicorn.Server):
         self._state = app.state
         self._model_failed = False
         self._drain_until = 0.0
+        self._drain_timeout = settings.drain_timeout
         self._metrics = app.state.metrics
         self._body_bytes = settings.max_body_bytes
         self._max_freed = ConnectionLimits.of(settings).buffered_bytes // 4
@@ -163,6 +164,7 @@ class Server(uvicorn.Server):
             self.tick()
             await asyncio.sleep(0.05)
         self.stop_accepting()
+        self._state.tracer.drain_until = time.monotonic() + self._drain_timeout
         await super().shutdown(sockets)
         self._sweeper.cancel()
 

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import (
 )
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 _REQUEST_LABELS = ("protocol", "route", "status")
@@ -25,13 +26,23 @@ _HISTOGRAMS: tuple[tuple[str, str, tuple[str, ...], tuple[float, ...]], ...] = (
     ("serving_queue_seconds", "Time in the queue.", (), SECONDS),
     ("serving_predict_seconds", "One call of the model.", (), SECONDS),
     ("serving_batch_rows", "Rows in one call of the model.", (), ROWS),
+    ("serving_prediction_score", "Probability of each label that was predicted.", (), SCORES),
 )
 _COUNTERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("serving_refused", "Requests rejected before prediction.", ("reason",)),
     ("serving_expired", "Requests whose deadline passed.", ()),
     ("serving_cancelled", "Requests cancelled because the client disconnected.", ()),
     ("serving_reloads", "Reloads of the model.", ("result",)),
+    ("serving_predictions", "Predictions of each label.", ("label",)),
+    ("serving_null_values", "Nulls in each column that may be null.", ("column",)),
+    (
+        "serving_out_of_range",
+        "Values outside of the range or the categories that were observed when the model was "
+        "packaged.",
+        ("column",),
+    ),
     ("serving_log_lines_dropped", "Log lines that standard error did not take at once.", ()),
+    ("serving_traces_dropped", "Sampled requests whose spans were not delivered.", ()),
     ("serving_worker_restarts", "Workers replaced after a crash or a hang.", ()),
 )
 

@@ -18,6 +18,7 @@ import orjson
 from ..text import printable
 from .captured_output import capture_output, original_stream
 from .log_handler import LogHandler
+from .request_context import current_request
 
 MAX_TEXT = 8000
 """Characters of one value; a longer one is cut in the middle. The traceback of a failed request has
@@ -30,16 +31,16 @@ _ONE_FIELD = re.compile(r'[^\s"=\\]+')
 _NOT_PLAIN_ASCII = re.compile(r"[^ -~]")
 
 
-def configure_logs(log_format: str, level: str) -> None:
+def configure_logs(log_format: str, level: str, service: str = "") -> None:
     """Write all log records of this process to standard error.
 
     They include Python's warnings, the captured output, and an exception that ends a thread or the
-    process. log_format: auto, json or text.
+    process. log_format: auto, json or text. service: the field `service` of JSON lines.
     """
     stream = original_stream(sys.stderr)
     plain = log_format == "text" or (log_format == "auto" and stream.isatty())
     handler = LogHandler(stream)
-    handler.setFormatter(TextFormatter() if plain else JSONFormatter())
+    handler.setFormatter(TextFormatter() if plain else JSONFormatter(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -53,7 +54,14 @@ def configure_logs(log_format: str, level: str) -> None:
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object per line, with the record's extra fields as members."""
+    """One JSON object per line, with the record's extra fields as members.
+
+    service: the member `service` of every line, if it is not empty.
+    """
+
+    def __init__(self, service: str = "") -> None:
+        super().__init__()
+        self._service = {"service": service} if service else {}
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -61,6 +69,7 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(record),
+            **self._service,
         }
         for name, value in _extra(record).items():
             line.setdefault(name, value)
@@ -102,7 +111,10 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    """The fields of a record, and those of the request in which it was made."""
+    own = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    context = current_request.get()
+    return own if context is None else {**own, **context.log_fields()}
 
 
 def _traceback(record: logging.LogRecord) -> str:

@@ -88,11 +88,15 @@ class Metrics(Collector):
         self.batch_rows = Histogram(ROWS)
         self.protocols: dict[str, str] = {}
         """The protocol of a route, by its template; routes not listed are `native`."""
+        self.of_the_model: Counts = {}
+        """Labels, scores, nulls and unusual values, by metric and label; threads add to it."""
+        self._flush_model: list[Callable[[], None]] = []
         self._refused: dict[str, int] = {}
         self._reloads = {"ok": 0, "failed": 0}
         self._requests: dict[tuple[str, str], Histogram] = {}
         self._dropped_before = dropped_lines()  # by the process that forked this one
         self._model = ("", "", 0.0)
+        self.count_dropped_traces: Callable[[], int] = lambda: 0
         self._failed_threads: Callable[[], int] = lambda: 0
         self._shared: Shared | None = None
         self._inherited: Counts = {}
@@ -107,7 +111,7 @@ class Metrics(Collector):
     def request_done(self, route: str, status: int, seconds: float) -> None:
         """Count a request that got a response; status 499 means that the client disconnected."""
         self.in_flight -= 1
-        labels = (route, f"{status // 100}xx")
+        labels = (route, str(status))
         histogram = self._requests.get(labels)
         if histogram is None:
             histogram = self._requests[labels] = Histogram(SECONDS)
@@ -130,6 +134,13 @@ class Metrics(Collector):
         """
         self._model = (name, version, seconds)
         self._failed_threads = failed_threads
+
+    def observe_model(self, flush: Callable[[], None]) -> None:
+        """Call `flush` before `of_the_model` is read, as the model before this one is flushed.
+
+        Requests in flight may use that for a while.
+        """
+        self._flush_model = [*self._flush_model[-1:], flush]
 
     def share(self, shared: Shared) -> None:
         """Share metrics with the other workers, and add the counts of the slot's previous worker.
@@ -191,7 +202,11 @@ class Metrics(Collector):
             "serving_expired": [self.expired],
             "serving_cancelled": [self.cancelled],
             "serving_log_lines_dropped": [dropped_lines() - self._dropped_before],
+            "serving_traces_dropped": [self.count_dropped_traces()],
         }
+        for flush in self._flush_model:
+            flush()
+        counts.update(self.of_the_model)
         for reason, count in self._refused.items():
             counts[f"serving_refused\n{reason}"] = [count]
         for result, count in self._reloads.items():

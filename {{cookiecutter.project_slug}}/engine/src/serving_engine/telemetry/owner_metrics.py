@@ -3,6 +3,10 @@
 A counter, histogram or summary is added up over all workers, including those that were replaced. A
 gauge is aggregated over the workers that serve, as its `multiprocess_mode` says: `sum`, `min` or
 `max`; with the default mode, the value of each worker has the label `worker`.
+
+So are those that prometheus_client makes of the process itself: processor time and garbage
+collections are added up, memory and open files are those of each worker. A sum of the memory would
+count the pages that the workers share once for each.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +29,8 @@ from prometheus_client.registry import Collector
 from ..errors import StartupError
 
 _OF_THE_PROCESS = (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR)
+_OF_THE_PROGRAM = PLATFORM_COLLECTOR
+"""Its values are those of every worker."""
 _ADDED_UP = (Counter, Histogram, Summary)
 _AGGREGATE: dict[str, Callable[[list[float]], float]] = {"sum": sum, "min": min, "max": max}
 _PER_WORKER = "all"
@@ -74,7 +80,7 @@ def families_of_this_process(registry: CollectorRegistry = REGISTRY) -> list[Fam
             name=metric.name,
             type=metric.type,
             documentation=metric.documentation,
-            mode=_mode(collector),
+            mode=_mode(collector, metric),
             samples=[(name, dict(labels), value) for name, labels, value, *_ in metric.samples],
         )
         for collector in _collectors(registry)
@@ -129,8 +135,7 @@ def _aggregated(samples: Iterable[Sample], mode: str = "") -> list[Sample]:
 
 def _collectors(registry: CollectorRegistry) -> list[Collector]:
     # The registry's public methods return metrics, and only a collector knows its aggregation.
-    collectors = list(registry._collector_to_names)
-    return [collector for collector in collectors if collector not in _OF_THE_PROCESS]
+    return list(registry._collector_to_names)
 
 
 def _collect(collector: Collector) -> Iterator[Metric]:
@@ -140,8 +145,12 @@ def _collect(collector: Collector) -> Iterator[Metric]:
         yield metric
 
 
-def _mode(collector: Collector) -> str:
+def _mode(collector: Collector, metric: Metric | None = None) -> str:
     """How a gauge is aggregated: `sum`, `min`, `max` or `all`; empty for any other metric."""
+    if collector in _OF_THE_PROCESS:
+        if metric is None or metric.type != "gauge":
+            return ""
+        return "max" if collector is _OF_THE_PROGRAM else _PER_WORKER
     if not isinstance(collector, Gauge):
         return ""
     return collector._multiprocess_mode.removeprefix("live")
@@ -155,4 +164,5 @@ def _problem(collector: Collector) -> str:
         mode = _mode(collector)
         supported = {*_AGGREGATE, _PER_WORKER}
         return "" if mode in supported else f"the gauge {name} has the multiprocess_mode {mode}"
-    return "" if isinstance(collector, _ADDED_UP) else f"the metric {name} has the type {kind}"
+    known = collector in _OF_THE_PROCESS or isinstance(collector, _ADDED_UP)
+    return "" if known else f"the metric {name} has the type {kind}"

@@ -140,7 +140,17 @@ def _respond(request: Request, error: RequestError, cause: BaseException | None 
     request_id = request.state.request_id
     if error.status == SERVER_FAULT:
         logger.error(error.title, exc_info=cause, extra={"request_id": request_id})
+    elif logger.isEnabledFor(logging.DEBUG):
+        _log_reason(error)
     return error_response(request.scope, error, request_id)
+
+
+def _log_reason(error: RequestError) -> None:
+    """Log why a request was rejected; no message repeats a value of the request."""
+    errors = [f"{item.pointer} {item.message}" for item in error.errors[:MAX_ERRORS]]
+    logger.debug(
+        "request rejected: %s", error.detail, extra={"status": error.status, "errors": errors}
+    )
 
 
 def _message(error: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ def statistics(families: Iterable[Metric], routes: Container[str]) -> dict[str, 
             if name.startswith("serving_request_seconds"):
                 if labels["route"] not in routes:
                     continue
-                outcome = "success" if labels["status"] == "2xx" else "fail"
+                outcome = "success" if labels["status"].startswith("2") else "fail"
                 total[f"{outcome}_{name.rpartition('_')[2]}"] += value  # type: ignore[assignment]
             else:
                 total[name] += value  # type: ignore[assignment]
