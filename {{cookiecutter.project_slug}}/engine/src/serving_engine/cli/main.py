@@ -95,7 +95,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
 
 def settings_help(kind: "type[ServingSettings]") -> str:
     """The help text of every setting, with its default."""
-    from ..settings import PREFIX
+    from ..setting_sources import PREFIX
 
     lines = ["environment variables:"]
     for name, field in kind.model_fields.items():

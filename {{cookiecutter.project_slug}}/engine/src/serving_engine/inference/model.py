@@ -16,6 +16,7 @@ from ..schema.signature import Signature
 from ..settings import ServingSettings
 from ..telemetry.metrics import Metrics
 from .batcher import Batcher, QueueLimits
+from .observers.observers import Observers, observers_of
 from .prediction_threads import PredictionThreads
 
 Adapter = TypeVar("Adapter")
@@ -55,6 +56,8 @@ class Model:
         )
         stuck_timeout = settings.stuck_timeout or STUCK_AFTER * settings.request_timeout
         self._count_failed = partial(self._threads.failed, stuck_timeout)
+        self._observers: Observers | None = None
+        self._start_observers = partial(observers_of, loaded, settings, metrics, stuck_timeout)
         self._record_load = partial(
             metrics.model_loaded,
             manifest.name,
@@ -92,11 +95,14 @@ class Model:
         """
         timeout = min(rows.timeout or self._timeout, self._timeout)
         try:
-            return await self._batcher.predict(rows, timeout)
+            outputs = await self._batcher.predict(rows, timeout)
         except (RequestError, MemoryError):
             raise
         except Exception as error:
             raise PredictionFailed("The model failed on this input.") from error
+        if self._observers is not None:
+            self._observers(rows, outputs)
+        return outputs
 
     def adapter(self, kind: Callable[[Signature, int], Adapter]) -> Adapter:
         """Return a protocol's object for this signature and row limit; it is made once."""
@@ -109,8 +115,9 @@ class Model:
         """Predict the golden examples through the engine, so that the first request is not slow.
 
         The time of a full batch is measured too: it decides whether calls run in the event loop,
-        if the model is one whose time depends on the number of rows alone.
-        Raises the errors of `predict`.
+        if the model is one whose time depends on the number of rows alone. The record and the
+        shadow model see the requests that come afterwards.
+        Raises the errors of `predict`, and UsageError if the record's settings do not fit.
         """
         rows = self.manifest.example_rows
         for row in rows:
@@ -120,6 +127,7 @@ class Model:
             seconds = min([await self._time(full) for _ in range(3)])
             if seconds <= self._inline_seconds:
                 self._batcher.inline_seconds = self._inline_seconds
+        self._observers = self._start_observers()
         self._record_load()
 
     async def _time(self, rows: Rows) -> float:
@@ -134,11 +142,15 @@ class Model:
         memory.
         """
         weakref.finalize(self, self._threads.end)
+        if self._observers is not None:
+            weakref.finalize(self, self._observers.end)
         return self._threads.ended
 
     def close(self) -> None:
         """End the prediction threads after their queued work. Waits a second for each at most."""
         self._threads.close()
+        if self._observers is not None:
+            self._observers.close()
 
 
 async def warm_model(loaded: LoadedModel, settings: ServingSettings, metrics: Metrics) -> Model:

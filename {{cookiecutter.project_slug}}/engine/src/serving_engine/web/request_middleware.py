@@ -22,6 +22,7 @@ from ..asgi import (
     Send,
 )
 from ..telemetry.metrics import Metrics
+from ..telemetry.request_id import current_request_id
 from .problem_details import path_in_app
 
 ErrorResponse = Callable[[str], App]
@@ -68,6 +69,7 @@ class RequestMiddleware:
             scope = {**scope, "method": "GET"}
         request_id = _client_id(scope["headers"]) or f"{self._prefix}-{next(self._numbers):x}"
         scope.setdefault("state", {})["request_id"] = request_id
+        current_request_id.set(request_id)
         header = (b"x-request-id", request_id.encode())
         status = 0
 
