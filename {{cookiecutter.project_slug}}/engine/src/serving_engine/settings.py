@@ -31,6 +31,9 @@ from .setting_types import (
     RootPath,
 )
 
+CARD = "CARD.md"
+"""The file in the model directory that `model card` writes, and `GET /model/card` returns."""
+
 _MESSAGES = {
     "bool_parsing": "it must be true or false",
     "finite_number": "it must be a finite number",

@@ -73,9 +73,9 @@ class Model:
 
     @property
     def description(self) -> dict[str, Any]:
-        """The document of `GET /model`: the manifest without its examples."""
+        """The document of `GET /model`: the manifest without examples and what was observed."""
         return self.manifest.model_dump(
-            mode="json", exclude={"examples", "schema_version"}, exclude_none=True
+            mode="json", exclude={"examples", "observed", "schema_version"}, exclude_none=True
         )
 
     async def predict(self, rows: Rows) -> Predictions:
