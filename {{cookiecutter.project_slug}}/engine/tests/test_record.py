@@ -1,17 +1,14 @@
 """The record of requests: what is written, its bounds, and that it never harms a request."""
 
 import json
-import os
-import signal
 import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from serving_engine.errors import UsageError
+from serving_engine.errors import ServiceExit, UsageError
 from serving_engine.inference.observers.record_files import JSONLinesWriter, RecordDirectory
 from serving_engine.model_files.manifest import Manifest
 from serving_engine.runtimes.base import LoadedModel
@@ -19,9 +16,7 @@ from serving_engine.runtimes.base import LoadedModel
 from .example_service.app import create_app
 from .example_service.settings import Settings
 from .models import example_row
-from .service import Service, run, samples, wait_until
-
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of a process as on Linux")
+from .service import samples
 
 
 def rows_in(directory: Path) -> list[dict[str, Any]]:
@@ -106,7 +101,7 @@ def test_columns_are_left_out_or_hashed_with_a_key(
 def test_a_setting_that_would_record_what_it_should_not_ends_the_start(
     recording: Callable[..., TestClient], changes: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(UsageError, match=problem), recording(**changes):
+    with pytest.raises(ServiceExit, match=problem), recording(**changes):
         pass
 
 
@@ -150,53 +145,13 @@ def test_what_a_kill_left_of_a_line_is_removed(tmp_path: Path) -> None:
     assert [row["n"] for row in rows_in(tmp_path)] == [1000, 1001, 1002]
 
 
-@LINUX
-def test_a_full_disk_stops_the_record_once_and_fails_no_request(
-    model_dir: Path, manifest: Manifest, tmp_path: Path
+def test_a_record_that_cannot_be_written_ends_the_start(
+    recording: Callable[..., TestClient], tmp_path: Path
 ) -> None:
-    """A limit on the size of files gives the error that a full disk gives."""
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
-    record = tmp_path / "record"
-    with Service(
-        model_dir, patches=limit, record_dir=record, record_rows_per_second=10_000
-    ) as service:
-        row = example_row(manifest)
-        stopped = ("serving_record_dropped_total", "stopped")
-        while not service.scrape().get(stopped):
-            assert service.predict([row] * 5).status_code == 200
-        before = service.scrape()[stopped]
-        assert service.predict([row] * 5).status_code == 200
-        wait_until(lambda: service.scrape()[stopped] == before + 5)
-        assert service.scrape()["serving_recorded_rows_total",] == len(rows_in(record)) > 0
-        assert service.stop(signal.SIGINT) == 0
-    lines = [line for line in service.lines if "record of requests stops" in line]
-    assert len(lines) == 1
-    assert "cannot write" in lines[0]
-
-
-@LINUX
-def test_every_worker_writes_its_own_file_and_a_kill_leaves_complete_lines(
-    model_dir: Path, manifest: Manifest, tmp_path: Path
-) -> None:
-    record = tmp_path / "record"
-    settings = {"record_dir": record, "record_rows_per_second": 100_000}
-    with Service(model_dir, "--workers", "2", **settings) as service:
-        body = {"instances": [example_row(manifest)] * 100}
-        while len(list(record.glob("*.jsonl"))) < 2 or len(rows_in(record)) < 2000:
-            assert service.request("POST", "/predict", json=body).status_code == 200
-        for worker in ("worker 0", "worker 1"):
-            os.kill(*service.processes(worker), signal.SIGKILL)
-        wait_until(lambda: service.scrape()["serving_worker_restarts_total",] == 2)
-    assert len(rows_in(record)) >= 2000
-    assert len({path.name.split("-")[2] for path in record.iterdir()}) == 2
-
-
-def test_a_record_that_cannot_be_written_ends_the_start(model_dir: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    ended = run("serve", SERVING_MODEL_DIR=model_dir, SERVING_RECORD_DIR=file / "record")
-    assert ended.returncode == 2
-    assert "SERVING_RECORD_DIR: cannot write" in ended.stdout
+    with pytest.raises(UsageError, match="SERVING_RECORD_DIR: cannot write"):
+        recording(record_dir=file / "record")
 
 
 def test_parquet_holds_the_same_rows(

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,11 +20,10 @@ from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.request_parser import Values
 from serving_engine.schema.signature import Signature
 
-from . import corruptions
 from .example_service.app import create_app
 from .example_service.settings import Settings
 from .models import example_row
-from .service import Service, samples, wait_until
+from .service import samples, wait_until
 
 Serve = Callable[..., Any]
 
@@ -151,28 +148,6 @@ def test_the_record_holds_the_answers_of_both(
     row = json.loads(file.read_text(encoding="utf-8"))
     assert row["version"] == manifest.version
     assert row["shadow"] == {"version": "2", "output": row["output"]}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="workers share by fork on Linux")
-def test_workers_share_the_shadow_of_the_loader_and_start_without_one_that_fails(
-    model_dir: Path, manifest: Manifest, tmp_path: Path
-) -> None:
-    shadow = Path(shutil.copytree(model_dir, tmp_path / "shadow"))
-    corruptions.manifest(version="2")(shadow)
-    row = example_row(manifest)
-    with Service(model_dir, "--workers", "2", shadow_model_dir=shadow, drain_delay=0) as service:
-        loaded = "shadow model test 2 sees the same rows"
-        wait_until(lambda: sum(loaded in line for line in service.lines) == 2)
-        body = {"instances": [row]}
-        agreed = ("serving_shadow_rows_total", "agreed")
-        assert service.request("POST", "/predict", json=body).json()["model"]["version"] == "1"
-        wait_until(lambda: service.scrape().get(agreed) == 1)
-        corruptions.manifest(schema_version=99)(shadow)
-        service.process.send_signal(1)
-        line = service.wait_for_line("the shadow model")
-        assert "schema_version 99" in line
-        service.wait_for_line("reloaded: ")
-        assert service.request("POST", "/predict", json=body).status_code == 200
 
 
 def classes(*labels: str, probabilities: bool = False) -> Signature:

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from .inference.model import Model, warm_model
-from .inference.observers.recorder import check_record
+from .inference.observers.record_settings import check_record
 from .inference.readiness import Readiness
 from .protocols import find_protocols
 from .runtimes.base import LoadedModel

@@ -140,8 +140,10 @@ def _serve_with_workers(service: "Service", settings: "ServingSettings") -> None
             f"SERVING_WORKERS={settings.workers} is unsupported on this system: several workers "
             "need Linux. Set SERVING_WORKERS=1."
         )
+    from ..inference.observers.record_settings import check_record
     from ..process.supervisor import supervise
 
+    check_record(settings)
     supervise(service, settings)
 
 

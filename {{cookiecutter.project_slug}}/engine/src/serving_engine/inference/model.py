@@ -117,7 +117,7 @@ class Model:
         The time of a full batch is measured too: it decides whether calls run in the event loop,
         if the model is one whose time depends on the number of rows alone. The record and the
         shadow model see the requests that come afterwards.
-        Raises the errors of `predict`, and UsageError if the record's settings do not fit.
+        Raises the errors of `predict`, and StartupError if the record's settings do not fit.
         """
         rows = self.manifest.example_rows
         for row in rows:

@@ -13,6 +13,7 @@ from socket import socket
 
 from ..errors import ModelError, StartupError
 from ..heap import freeze_heap
+from ..inference.observers.record_settings import check_columns
 from ..model_files.manifest import read_manifest
 from ..model_files.read_artifact import VerifiedCopies
 from ..runtimes.load import build_model, load_shadow, owner_code, read_model
@@ -50,9 +51,11 @@ def load_and_fork(
     slot: the loader's own. replaced: the channel of the generation whose model this one replaces.
     supervisor: its process id.
     Raises ModelError if the model may not be served or may not replace the other; StartupError if
-    an import has started threads.
+    an import has started threads, or if a setting of the record names a column that is unknown.
     """
     manifest = read_manifest(settings.model_dir)  # before the imports: its errors come at once
+    if settings.record_dir is not None:
+        check_columns(manifest.signature.columns, settings)
     create_app = service.import_create_app()
     code = owner_code(settings)
     if manifest.probes.fork_safe:

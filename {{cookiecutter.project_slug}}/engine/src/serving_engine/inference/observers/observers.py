@@ -20,7 +20,7 @@ class Observers:
     """Called in the event loop with each request that was predicted; it never waits or raises.
 
     recorder, shadow: None if there is none. hangs_after: see `Shadow`.
-    Raises UsageError if a setting names a column that the model does not have.
+    Raises StartupError if a setting names a column that the model does not have.
     """
 
     def __init__(

@@ -8,14 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import orjson
 
-from ...distribution import add_command
-from ...errors import UsageError
 from ...runtimes.base import LoadedModel
 from ...schema.predictions import Outputs, PredictionFormatter
 from ...schema.request_parser import Values
@@ -25,6 +22,7 @@ from ...telemetry.observer_metrics import ObserverMetrics
 from ...text import reason
 from .background import BackgroundThread
 from .record_files import JSONLinesWriter, ParquetWriter, RecordDirectory, RecordWriter
+from .record_settings import check_columns
 
 MAX_QUEUED_BYTES = 16 * 1024 * 1024
 BATCH_BYTES = 256 * 1024
@@ -62,7 +60,7 @@ class ShadowOutputs:
 class Recorder:
     """Writes rows, predictions, version, request id and time into the files of the record.
 
-    Raises UsageError if a setting names a column that the model does not have.
+    Raises StartupError if a setting names a column that the model does not have.
     """
 
     def __init__(
@@ -210,49 +208,6 @@ class RowFormatter:
             return None
         text = cell.encode() if isinstance(cell, str) else orjson.dumps(cell)
         return hashlib.blake2b(text, key=self._key, digest_size=16).hexdigest()
-
-
-def check_record(settings: ServingSettings) -> None:
-    """Make the directory of the record, if there is to be one.
-
-    Raises UsageError if it cannot be written, or if the settings of the record do not fit.
-    """
-    directory = settings.record_dir
-    if directory is None:
-        return
-    if settings.record_hashed and settings.record_hash_key is None:
-        raise UsageError(
-            "SERVING_RECORD_HASHED needs SERVING_RECORD_HASH_KEY; `openssl rand -hex 32` makes one."
-        )
-    if settings.record_format == "parquet" and find_spec("pyarrow") is None:
-        raise UsageError(
-            "SERVING_RECORD_FORMAT=parquet needs pyarrow, which is not installed. "
-            f"Add it: {add_command('pyarrow')}; or set SERVING_RECORD_FORMAT=jsonl."
-        )
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        RecordDirectory(directory, settings.record_files).delete_oldest()
-        probe, path = RecordDirectory(directory, settings.record_files).create(".probe")
-        probe.close()
-        path.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"SERVING_RECORD_DIR: cannot write {directory}: {error.strerror}. Choose another, or "
-            "leave it out to record nothing."
-        ) from None
-
-
-def check_columns(columns: Sequence[str], settings: ServingSettings) -> None:
-    """Raise UsageError if a setting names an unknown column: a typing error would record it."""
-    for name, chosen in (
-        ("SERVING_RECORD_WITHOUT", settings.record_without),
-        ("SERVING_RECORD_HASHED", settings.record_hashed),
-    ):
-        unknown = [each for each in chosen if each not in columns]
-        if unknown:
-            raise UsageError(
-                f"{name}: the model has no column {unknown[0]!r}. `model show` has the columns."
-            )
 
 
 def size_of(seen: Seen) -> int:
