@@ -84,9 +84,9 @@ OPTIONAL = [
 
 SAMPLE = f"samples/{ANSWERS['model_runtime']}/manifest.json"
 SAMPLE_SHA256 = {
-    "scikit-learn": "79707f32c3d309b4418906e7990b4967d4edefec01aaf88a2882ec5e1dd19dc7",
-    "onnx": "dd9def378a1b104232be0d89ceb62cd65b447a4c39eeea914653bbe968c01cda",
-    "python": "2d7015b927256a7bf961d0168c0f3ccbaa20e694de0ce5f862827724bd09587b",
+    "scikit-learn": "5a94779a19a3a1444912178319691e14606f88a5f5f92eca73f470325681335d",
+    "onnx": "68f7bbd8f8596f87cb82e8ce70bd0b370e9cf4e78a551713a30b58e68a997afd",
+    "python": "07dd5d467d6baa42236ae8e1c7e9488c988f748660160acbd1716100c9277d85",
 }[ANSWERS["model_runtime"]]
 # The engine's, which needs nothing else of the engine: it is run by its path.
 DOWNLOAD = "engine/src/serving_engine/model_files/download.py"

@@ -502,7 +502,7 @@ GUARDS = [
         always("CLIENT_DISCONNECTED"),
         "test_faults",
     ),
-    guard("unknown settings", "_Variables._load_env_vars", never("known"), "test_settings"),
+    guard("unknown settings", "Variables._load_env_vars", never("known"), "test_settings"),
     guard(
         "listening only when ready",
         "bind",
@@ -654,7 +654,7 @@ GUARDS = [
     guard(
         "the variable that was set",
         "_source",
-        swap("_fallback_variables().get(field, variable)", "variable"),
+        swap("fallback_variables().get(field, variable)", "variable"),
         "test_settings",
         module="settings",
     ),

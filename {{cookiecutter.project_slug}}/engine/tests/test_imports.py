@@ -20,6 +20,7 @@ FOUNDATION = {
     "memory",
     "private_apis",
     "service",
+    "setting_sources",
     "setting_types",
     "settings",
     "telemetry",

@@ -115,7 +115,7 @@ def test_an_invalid_text_is_an_invalid_manifest(
 def test_every_required_member_that_is_missing_is_named(
     good: dict[str, Any], tmp_path: Path
 ) -> None:
-    optional = {"description", "license", "tolerance", "source"}
+    optional = {"description", "license", "tolerance", "source", "observed"}
     for name in good.keys() - optional:
         without = {other: value for other, value in good.items() if other != name}
         assert name in str(load_error(tmp_path, json.dumps(without).encode()))

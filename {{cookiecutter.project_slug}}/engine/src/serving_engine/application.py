@@ -8,6 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from .inference.model import Model, warm_model
+from .inference.observers.record_settings import check_record
 from .inference.readiness import Readiness
 from .protocols import find_protocols
 from .runtimes.base import LoadedModel
@@ -34,8 +35,10 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     middleware for request ids, logs, traces, metrics, API keys and CORS; the routes `/livez`,
     `/readyz`, `/metrics`, `/model` and those of every protocol; the page at `/`; errors as problem
     details (RFC 9457); and the model's types in the OpenAPI document.
-    Raises UsageError if an environment variable of a protocol is invalid.
+    Raises UsageError if an environment variable of a protocol or a setting of the record is
+    invalid.
     """
+    check_record(settings)
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.tracer = tracer = Tracer(app.title, app.version)

@@ -66,6 +66,16 @@ def _check_root_path(path: str) -> str:
     return path
 
 
+def _check_hash_key(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < _MIN_KEY_LENGTH:
+        raise PydanticCustomError("hash_key", "it needs at least 16 characters")
+    return key
+
+
+def _split_names(value: object) -> object:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -100,5 +110,8 @@ Networks = Annotated[
     BeforeValidator(_split_list),
 ]
 RootPath = Annotated[str, AfterValidator(_check_root_path)]
+ColumnNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
+HashKey = Annotated[SecretStr, AfterValidator(_check_hash_key)]
+RecordFormat = Annotated[str, BeforeValidator(_lower), _one_of("jsonl", "parquet")]
 LogFormat = Annotated[str, BeforeValidator(_lower), _one_of("auto", "json", "text")]
 LogLevel = Annotated[str, BeforeValidator(_lower), _one_of("debug", "info", "warning", "error")]

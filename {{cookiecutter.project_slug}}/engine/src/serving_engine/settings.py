@@ -5,8 +5,7 @@ A service adds its own settings in a subclass, and may change defaults there.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
@@ -14,23 +13,27 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from .errors import UsageError
-from .setting_types import ApiKeys, LogFormat, LogLevel, Networks, Origins, RootPath
+from .setting_sources import PREFIX, Variables, fallback_variables, is_setting, near
+from .setting_types import (
+    ApiKeys,
+    ColumnNames,
+    HashKey,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Origins,
+    RecordFormat,
+    RootPath,
+)
 
-PREFIX = "SERVING_"
-
-# Kubernetes sets these in every pod whose namespace has a service called `serving`.
-_INJECTED = re.compile(r"SERVING_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
-_INJECTED_URL = re.compile(r"(tcp|udp|sctp)://")
-
-# Variables that platforms set, and the fields that they are a fallback for.
-_FALLBACKS = (("AIP_HTTP_PORT", "port"), ("PORT", "port"), ("WEB_CONCURRENCY", "workers"))
+CARD = "CARD.md"
+"""The file in the model directory that `model card` writes, and `GET /model/card` returns."""
 
 _MESSAGES = {
     "bool_parsing": "it must be true or false",
@@ -219,6 +222,54 @@ class ServingSettings(BaseSettings):
     log_level: LogLevel = "info"
     """Lowest severity that is logged."""
 
+    record_dir: Path | None = None
+    """Directory for the record of requests: the rows, the predictions, the version of the model,
+    the request id and the time. Without it nothing is recorded. Only the owner of the process may
+    read the files. `model drift` compares them with what the model was packaged with. Watch
+    serving_recorded_rows_total."""
+
+    record_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of the requests that is recorded, taken at random."""
+
+    record_rows_per_second: Annotated[int, Field(gt=0)] = 100
+    """Most rows that the service records in a second, all workers together; of the rest it counts
+    the rows alone. Watch serving_record_dropped_total."""
+
+    record_file_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """Largest file of the record; then the next one is begun."""
+
+    record_files: Annotated[int, Field(gt=0)] = 16
+    """Most files in the directory of the record, all workers together; the oldest are deleted. Set
+    more than there are workers, as each writes a file of its own."""
+
+    record_format: RecordFormat = "jsonl"
+    """jsonl or parquet. Parquet needs pyarrow, and a kill loses the last rows, up to one file: a
+    file of it is written at once when it is full, at 16 MiB at most, or when the service ends."""
+
+    record_without: ColumnNames = ()
+    """Columns that are not recorded, separated by commas."""
+
+    record_hashed: ColumnNames = ()
+    """Columns of which a keyed hash is recorded: equal values stay equal, and nobody without the
+    key can try values. Needs record_hash_key."""
+
+    record_hash_key: HashKey | None = None
+    """The secret key for record_hashed, of at least 16 characters. Keep it: another key makes other
+    hashes of the same values."""
+
+    shadow_model_dir: Path | None = None
+    """Directory of a second model, which sees the same rows off the path of the requests, in a
+    thread of the lowest priority. Its predictions are compared and never returned. If it cannot be
+    loaded or fails, the log says so and the service goes on. Watch serving_shadow_rows_total."""
+
+    shadow_tolerance: Annotated[float, Field(ge=0)] = 0.01
+    """Largest relative difference of a predicted number that counts as agreement, where a model
+    predicts numbers and no labels."""
+
+    shadow_queued_rows: Annotated[int, Field(gt=0)] = 1000
+    """Most rows that wait for the shadow model; it does not see those beyond. Watch
+    serving_shadow_dropped_total."""
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -227,36 +278,8 @@ class ServingSettings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        fallbacks = {field: os.environ[name] for field, name in _fallback_variables().items()}
-        return init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
-
-
-def _fallback_variables() -> dict[str, str]:
-    """Return the variable of a platform that is a fallback for a field, where one is set."""
-    variables: dict[str, str] = {}
-    for name, field in _FALLBACKS:
-        if os.environ.get(name):
-            variables.setdefault(field, name)
-    return variables
-
-
-class _Variables(EnvSettingsSource):
-    """The SERVING_ variables, except those that Kubernetes injects. An unknown one is an error."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        known = {f"{PREFIX}{field}".upper() for field in self.settings_cls.model_fields}
-        variables = {}
-        for name, value in os.environ.items():
-            if not name.startswith(PREFIX) or _INJECTED.fullmatch(name) or not _is_setting(name):
-                continue
-            if name not in known:
-                suffixes = [each.removeprefix(PREFIX) for each in known]
-                near = _near(name.removeprefix(PREFIX), suffixes, PREFIX)
-                raise UsageError(
-                    f"{name} is an unknown setting.{near} Remove it, or see `serve --help`."
-                )
-            variables[name.lower()] = value
-        return variables
+        fallbacks = {field: os.environ[name] for field, name in fallback_variables().items()}
+        return init_settings, Variables(settings_cls), InitSettingsSource(settings_cls, fallbacks)
 
 
 AnySettings = TypeVar("AnySettings", bound=ServingSettings)
@@ -283,13 +306,7 @@ def _must_be(error: ErrorDetails) -> str:
         return error["msg"].removeprefix("Value error, ").rstrip(".") + "."
     context = error.get("ctx", {})
     choices = re.findall("'(.*?)'", str(context.get("expected", "")))
-    return f"{_MESSAGES[kind].format(**context)}.{_near(str(error['input']).lower(), choices)}"
-
-
-def _near(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """A question for the known name that is nearest to a wrong one, if one is near."""
-    nearest = get_close_matches(name, list(known), 1)
-    return "".join(f" Did you mean {prefix}{each}?" for each in nearest)
+    return f"{_MESSAGES[kind].format(**context)}.{near(str(error['input']).lower(), choices)}"
 
 
 def _source(field: str, arguments: Mapping[str, object]) -> str:
@@ -297,12 +314,6 @@ def _source(field: str, arguments: Mapping[str, object]) -> str:
     variable = f"{PREFIX}{field}".upper()
     if arguments.get(field) is not None:
         return f"--{field.replace('_', '-')}"
-    if not _is_setting(variable):
-        return _fallback_variables().get(field, variable)
+    if not is_setting(variable):
+        return fallback_variables().get(field, variable)
     return variable
-
-
-def _is_setting(variable: str) -> bool:
-    """Return whether a variable is set, and not by Kubernetes for a service of that name."""
-    value = os.environ.get(variable)
-    return value is not None and not (variable == "SERVING_PORT" and _INJECTED_URL.match(value))

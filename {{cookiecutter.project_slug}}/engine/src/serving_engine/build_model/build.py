@@ -30,6 +30,7 @@ from .builder import BuildOptions, Built, Trust
 from .candidate import GOLDEN_EXAMPLES, Candidate, spread
 from .compare import CurrentModel
 from .errors import NotPackaged
+from .observe import observe
 from .pickles import PICKLES
 from .probes import MAX_ROWS, probe
 from .publish import publish
@@ -82,6 +83,7 @@ def package(
             progress(line)
         if current is not None:
             progress(current.differences(served.signature, served.predict, built.rows, served.rows))
+        probes = _probes(built, progress)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             name=name,
@@ -95,7 +97,8 @@ def package(
             signature=served.signature,
             examples=_golden_examples(served),
             tolerance=served.tolerance,
-            probes=_probes(built, progress),
+            probes=probes,
+            observed=observe(served, probes),
         )
         progress("verifying the new model")
         return publish(directory, manifest, built.files, code, check)

@@ -90,14 +90,14 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     add_predict(commands)
     add_bench(commands)
 
-    model = commands.add_parser("model", help="fetch, package, restore or show a model")
+    model = commands.add_parser("model", help="fetch, package, restore, show or watch a model")
     add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
 
 def settings_help(kind: "type[ServingSettings]") -> str:
     """The help text of every setting, with its default."""
-    from ..settings import PREFIX
+    from ..setting_sources import PREFIX
 
     lines = ["environment variables:"]
     for name, field in kind.model_fields.items():
@@ -146,8 +146,10 @@ def _serve_with_workers(service: "Service", settings: "ServingSettings") -> None
             f"SERVING_WORKERS={settings.workers} is unsupported on this system: several workers "
             "need Linux. Set SERVING_WORKERS=1."
         )
+    from ..inference.observers.record_settings import check_record
     from ..process.supervisor import supervise
 
+    check_record(settings)
     supervise(service, settings)
 
 

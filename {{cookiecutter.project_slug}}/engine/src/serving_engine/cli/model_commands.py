@@ -1,4 +1,4 @@
-"""The commands about the model: fetch · package · restore · show."""
+"""The commands about the model: fetch · package · restore · show · drift · card."""
 
 import argparse
 import json
@@ -10,6 +10,8 @@ from pathlib import Path
 from ..errors import ServiceExit
 from ..service import Service
 from ..settings import load_settings
+from .drift.command import add_drift
+from .model_card import add_card
 
 
 def add_model_dir(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,8 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     show.set_defaults(run=_show)
     for command in (fetch, package, restore, show):
         add_model_dir(command)
+    add_drift(commands)
+    add_card(commands)
 
 
 def _add_package_options(package: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from ..telemetry.metrics import Metrics
 from ..telemetry.request_context import current_request
 from .batcher import Batcher, QueueLimits
 from .model_metrics import ModelMetrics
+from .observers.observers import Observers, observers_of
 from .prediction_threads import PredictionThreads
 
 Adapter = TypeVar("Adapter")
@@ -59,6 +60,8 @@ class Model:
         self._count_values = settings.model_metrics
         stuck_timeout = settings.stuck_timeout or STUCK_AFTER * settings.request_timeout
         self._count_failed = partial(self._threads.failed, stuck_timeout)
+        self._observers: Observers | None = None
+        self._start_observers = partial(observers_of, loaded, settings, metrics, stuck_timeout)
         self._record_load = partial(
             metrics.model_loaded,
             manifest.name,
@@ -74,9 +77,9 @@ class Model:
 
     @property
     def description(self) -> dict[str, Any]:
-        """The document of `GET /model`: the manifest without its examples."""
+        """The document of `GET /model`: the manifest without examples and what was observed."""
         return self.manifest.model_dump(
-            mode="json", exclude={"examples", "schema_version"}, exclude_none=True
+            mode="json", exclude={"examples", "observed", "schema_version"}, exclude_none=True
         )
 
     async def predict(self, rows: Rows) -> Predictions:
@@ -103,11 +106,14 @@ class Model:
             if context.trace is not None and context.trace.recorded:
                 trace = context.trace
         try:
-            return await self._batcher.predict(rows, timeout, trace)
+            outputs = await self._batcher.predict(rows, timeout, trace)
         except (RequestError, MemoryError):
             raise
         except Exception as error:
             raise PredictionFailed("The model failed on this input.") from error
+        if self._observers is not None:
+            self._observers(rows, outputs)
+        return outputs
 
     def adapter(self, kind: Callable[[Signature, int], Adapter]) -> Adapter:
         """Return a protocol's object for this signature and row limit; it is made once."""
@@ -120,8 +126,9 @@ class Model:
         """Predict the golden examples through the engine, so that the first request is not slow.
 
         The time of a full batch is measured too: it decides whether calls run in the event loop,
-        if the model is one whose time depends on the number of rows alone.
-        Raises the errors of `predict`.
+        if the model is one whose time depends on the number of rows alone. The record and the
+        shadow model see the requests that come afterwards.
+        Raises the errors of `predict`, and StartupError if the record's settings do not fit.
         """
         rows = self.manifest.example_rows
         for row in rows:
@@ -132,6 +139,7 @@ class Model:
             if seconds <= self._inline_seconds:
                 self._batcher.inline_seconds = self._inline_seconds
         self._begin_counting()
+        self._observers = self._start_observers()
         self._record_load()
 
     def _begin_counting(self) -> None:
@@ -154,11 +162,15 @@ class Model:
         memory.
         """
         weakref.finalize(self, self._threads.end)
+        if self._observers is not None:
+            weakref.finalize(self, self._observers.end)
         return self._threads.ended
 
     def close(self) -> None:
         """End the prediction threads after their queued work. Waits a second for each at most."""
         self._threads.close()
+        if self._observers is not None:
+            self._observers.close()
 
 
 async def warm_model(loaded: LoadedModel, settings: ServingSettings, metrics: Metrics) -> Model:

@@ -17,6 +17,7 @@ from .load_errors import (
     ManifestNewer,
     ManifestUnreadable,
 )
+from .observed import Observed
 from .regular_file import open_regular
 from .zip_check import content_hint
 
@@ -127,6 +128,7 @@ class Manifest(Record):
     examples: Annotated[list[Example], Field(min_length=1)]
     tolerance: Tolerance = Tolerance()
     probes: Probes
+    observed: Observed | None = None
 
     @property
     def example_rows(self) -> list[list[Any]]:

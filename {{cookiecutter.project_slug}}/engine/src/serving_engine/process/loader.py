@@ -7,13 +7,16 @@ imported, loaded, trimmed and frozen before the first fork, and the loader itsel
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from socket import socket
 
-from ..errors import StartupError
+from ..errors import ModelError, StartupError
 from ..heap import freeze_heap
+from ..inference.observers.record_settings import check_columns
 from ..model_files.manifest import read_manifest
 from ..model_files.read_artifact import VerifiedCopies
-from ..runtimes.load import build_model, owner_code, read_model
+from ..runtimes.load import build_model, load_shadow, owner_code, read_model
 from ..runtimes.registry import find_runtime
 from ..schema.compatibility import check_accepts_as_much
 from ..schema.signature import Signature
@@ -24,6 +27,7 @@ from .loader_channel import LoaderChannel
 from .memory_report import anonymous_bytes
 from .scoreboard import Scoreboard, Slot, State
 from .server import import_event_loop
+from .shadow_trial import Load, try_to_load
 from .worker import serve_as_worker
 
 FORK_RETRY_INTERVAL = 0.5
@@ -47,9 +51,11 @@ def load_and_fork(
     slot: the loader's own. replaced: the channel of the generation whose model this one replaces.
     supervisor: its process id.
     Raises ModelError if the model may not be served or may not replace the other; StartupError if
-    an import has started threads.
+    an import has started threads, or if a setting of the record names a column that is unknown.
     """
     manifest = read_manifest(settings.model_dir)  # before the imports: its errors come at once
+    if settings.record_dir is not None:
+        check_columns(manifest.signature.columns, settings)
     create_app = service.import_create_app()
     code = owner_code(settings)
     if manifest.probes.fork_safe:
@@ -64,6 +70,7 @@ def load_and_fork(
         files = None  # no worker needs them, and they may be as large as the model
     elif isinstance(files, VerifiedCopies):
         files.detach()  # each worker loads them, also after this process has ended
+    shadow = _shadow(settings)
     signature = manifest.signature
     if replaced is not None:
         served = Signature.model_validate(replaced.read_record()["signature"])
@@ -89,7 +96,7 @@ def load_and_fork(
             if model is None:
                 model = build_model(manifest, files, time.perf_counter(), code)
                 slot.model_bytes = max(0, anonymous_bytes("self") - before)
-            app = create_app(settings, model)
+            app = create_app(settings, replace(model, shadow=shadow))
             serve_as_worker(app, settings, scoreboard, number, listeners[listener])
 
         def record_pid(pid: int, number: int = number) -> None:
@@ -103,3 +110,17 @@ def load_and_fork(
                 logger.error("cannot fork worker %d: %s", listener, error.strerror)  # noqa: TRY400
                 heartbeat()
                 time.sleep(FORK_RETRY_INTERVAL)
+
+
+def _shadow(settings: ServingSettings) -> Load | None:
+    """The shadow model of all workers, or its error; None if each worker loads its own."""
+    directory = settings.shadow_model_dir
+    if directory is None:
+        return None
+    try:
+        if not read_manifest(directory).probes.fork_safe:
+            return None
+    except ModelError:
+        pass  # the trial fails with the same error
+    # Half of the time for the loader: it must not be killed for its shadow.
+    return try_to_load(partial(load_shadow, settings), settings.load_timeout / 2)

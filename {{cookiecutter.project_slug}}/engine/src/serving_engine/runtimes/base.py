@@ -92,9 +92,12 @@ class LoadedModel:
     """A model that passed every check.
 
     predict: see `Predict`. seconds: how long loading took. bounded: see `Predictor.bounded`.
+    shadow: returns the shadow model that was loaded with it, or raises the error with which that
+    failed; None if it was not tried.
     """
 
     manifest: Manifest
     predict: Predict
     seconds: float
     bounded: bool = False
+    shadow: "Callable[[], LoadedModel] | None" = None

@@ -32,6 +32,12 @@ def load_model(settings: ServingSettings) -> LoadedModel:
     return load_directory(settings.model_dir, settings.max_model_bytes, owner_code(settings))
 
 
+def load_shadow(settings: ServingSettings) -> LoadedModel:
+    """Load and verify the model in `settings.shadow_model_dir`. Raises ModelError."""
+    directory = settings.shadow_model_dir or settings.model_dir
+    return load_directory(directory, settings.max_model_bytes, owner_code(settings))
+
+
 def owner_code(settings: ServingSettings) -> OwnerCode:
     """The owner's code that a model may need."""
     model = _beside(settings, "model")

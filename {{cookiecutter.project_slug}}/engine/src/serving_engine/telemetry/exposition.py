@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import (
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+DIFFERENCES = (0.0, 1e-6, 1e-4, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 _REQUEST_LABELS = ("protocol", "route", "status")
@@ -27,6 +28,13 @@ _HISTOGRAMS: tuple[tuple[str, str, tuple[str, ...], tuple[float, ...]], ...] = (
     ("serving_predict_seconds", "One call of the model.", (), SECONDS),
     ("serving_batch_rows", "Rows in one call of the model.", (), ROWS),
     ("serving_prediction_score", "Probability of each label that was predicted.", (), SCORES),
+    ("serving_shadow_seconds", "One call of the shadow model.", (), SECONDS),
+    (
+        "serving_shadow_difference",
+        "Largest difference of a number between the model and its shadow, for each row.",
+        (),
+        DIFFERENCES,
+    ),
 )
 _COUNTERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("serving_refused", "Requests rejected before prediction.", ("reason",)),
@@ -43,6 +51,11 @@ _COUNTERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("serving_log_lines_dropped", "Log lines that standard error did not take at once.", ()),
     ("serving_traces_dropped", "Sampled requests whose spans were not delivered.", ()),
+    ("serving_recorded_rows", "Rows written to the record of requests.", ()),
+    ("serving_record_dropped", "Sampled rows that the record lacks.", ("reason",)),
+    ("serving_shadow_loads", "Loads of the shadow model, of each worker.", ("result",)),
+    ("serving_shadow_rows", "Rows that the shadow model predicted.", ("result",)),
+    ("serving_shadow_dropped", "Rows that the shadow model did not see.", ("reason",)),
     ("serving_worker_restarts", "Workers replaced after a crash or a hang.", ()),
 )
 

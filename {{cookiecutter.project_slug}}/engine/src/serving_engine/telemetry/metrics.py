@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from .exposition import ROWS, SECONDS, Counts, Gauges, Totals, engine_families
 from .log_handler import dropped_lines
+from .observer_metrics import ObserverMetrics
 from .owner_metrics import (
     Family,
     WorkerFamilies,
@@ -86,6 +87,7 @@ class Metrics(Collector):
         self.queue_seconds = Histogram(SECONDS)
         self.predict_seconds = Histogram(SECONDS)
         self.batch_rows = Histogram(ROWS)
+        self.observers = ObserverMetrics()
         self.protocols: dict[str, str] = {}
         """The protocol of a route, by its template; routes not listed are `native`."""
         self.of_the_model: Counts = {}
@@ -203,6 +205,7 @@ class Metrics(Collector):
             "serving_cancelled": [self.cancelled],
             "serving_log_lines_dropped": [dropped_lines() - self._dropped_before],
             "serving_traces_dropped": [self.count_dropped_traces()],
+            **self.observers.counts(),
         }
         for flush in self._flush_model:
             flush()

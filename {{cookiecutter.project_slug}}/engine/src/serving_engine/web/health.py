@@ -3,9 +3,12 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
 
+from ..errors import NotFound
+from ..settings import CARD
 from ..telemetry.metrics import CONTENT_TYPE
-from .dependencies import ModelDep
+from .dependencies import ModelDep, SettingsDep
 from .protocol import check_ready
 
 router = APIRouter(tags=["health"])
@@ -31,6 +34,19 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/model", summary="The model")
-async def model(model: ModelDep) -> dict[str, Any]:
-    """Name, version, signature, provenance and library versions of the model."""
-    return model.description
+async def model(model: ModelDep, settings: SettingsDep) -> dict[str, Any]:
+    """Name, version, signature, provenance and library versions of the model.
+
+    The member `card` says that it has a model card.
+    """
+    has_card = (settings.model_dir / CARD).is_file()
+    return {**model.description, **({"card": True} if has_card else {})}
+
+
+@router.get("/model/card", include_in_schema=False)
+async def card(settings: SettingsDep) -> Response:
+    """What the owner of the model says about it, in Markdown; 404 if there is no model card."""
+    path = settings.model_dir / CARD
+    if not path.is_file():
+        raise NotFound("This model has no card: `model card` writes one.")
+    return FileResponse(path, media_type="text/markdown; charset=utf-8")

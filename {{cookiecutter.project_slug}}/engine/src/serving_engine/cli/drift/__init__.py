@@ -1,0 +1,1 @@
+"""The command `model drift`: compares a record of requests with what the manifest observed."""
