@@ -472,12 +472,32 @@ GUARDS = [
         without("inline_seconds = 0.0"),
         "test_batcher",
     ),
-    guard("a page only where no other route is", "PageRoute.matches", never("any("), "test_page"),
+    guard("a page only where no other route is", "OpenRoute.matches", never("any("), "test_page"),
     guard(
-        "the page is what needs no key",
+        "the pages are what needs no key",
         "RequireAPIKey._is_open",
-        ignoring("page.matches"),
+        ignoring("route.matches"),
         "test_page",
+    ),
+    # Swagger UI, the start on a terminal, dashboards and alerts.
+    guard(
+        "no page of FastAPI's, which loads from other hosts",
+        "remove_fastapi_pages",
+        swap("app.docs_url", "None"),
+        "test_swagger_ui",
+    ),
+    guard(
+        "no Swagger UI without its files",
+        "swagger_ui_routes",
+        swap("_say_what_is_missing", "_send_file"),
+        "test_swagger_ui",
+    ),
+    guard(
+        "scripts of a page by their hash",
+        "_policy",
+        swap('_hash_of(b"script", html)', "\"'unsafe-inline'\""),
+        "test_page",
+        "test_swagger_ui",
     ),
     # The process.
     guard("unready while draining", "Server.report_not_ready", without("drain"), "test_server"),

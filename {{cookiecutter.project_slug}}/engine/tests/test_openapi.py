@@ -135,7 +135,7 @@ def test_a_replaced_model_is_described_at_once(app: FastAPI) -> None:
 
 def test_no_document_without_docs(model_dir: Path, loaded: LoadedModel) -> None:
     with TestClient(create_app(Settings(model_dir=model_dir, docs=False), loaded)) as client:
-        for path in ("/docs", "/redoc", "/openapi.json"):
+        for path in ("/docs", "/docs/swagger-ui.css", "/openapi.json"):
             assert client.get(path).status_code == 404
 
 

@@ -167,14 +167,14 @@ PRIVATE_APIS = (
         "starlette.routing:Route",
         ("matches",),
         ("web/page.py",),
-        "Overridden: the page leaves its path to a route of the owner's.",
+        "Overridden: a page leaves its path to a route of the owner's.",
     ),
     PrivateAPI(
         "starlette",
         "starlette.routing:Router",
         ("routes",),
-        ("application.py",),
-        "Routes are added to the application itself, without an included router.",
+        ("application.py", "web/swagger_ui.py"),
+        "Routes are added to the application itself, without an included router, or removed.",
     ),
     PrivateAPI(
         "starlette",
