@@ -493,6 +493,24 @@ GUARDS = [
         "test_swagger_ui",
     ),
     guard(
+        "a line end after an answer",
+        "FastRoute._handle_fast",
+        swap("orjson.OPT_APPEND_NEWLINE", "0"),
+        "test_requests",
+    ),
+    guard(
+        "names of operations that differ",
+        "_name_operations",
+        never("name in paths"),
+        "test_openapi",
+    ),
+    guard(
+        "ids of operations that the owner chose",
+        "_name_operations",
+        never("upper()"),
+        "test_openapi",
+    ),
+    guard(
         "scripts of a page by their hash",
         "_policy",
         swap('_hash_of(b"script", html)', "\"'unsafe-inline'\""),

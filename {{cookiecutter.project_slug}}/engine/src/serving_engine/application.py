@@ -61,7 +61,7 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     for protocol in app.state.protocols:
         app.router.routes += protocol.router.routes
         app.state.metrics.protocols |= protocol.labels()
-    app.include_router(health.router)
+    app.router.routes += health.router.routes
     install_problem_details(app)
     install_openapi(app)
 

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from ..telemetry.metrics import CONTENT_TYPE
 from .dependencies import ModelDep
+from .fast_route import FastRoute
 from .protocol import check_ready
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=FastRoute)
 
 
 @router.get("/livez", summary="Alive")
