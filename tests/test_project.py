@@ -247,7 +247,7 @@ def wheels(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_each_wheel_holds_its_package_and_nothing_else(wheels: tuple[Path, Path]) -> None:
     service, engine = (Wheel(path) for path in wheels)
     assert service.top == {"iris_service", "iris_service-0.1.0.dist-info"}
-    assert re.match(r"serving-engine\[scikit-learn\] ?>=", service.requires[0])
+    assert re.match(r"serving-engine\[docs,scikit-learn\] ?>=", service.requires[0])
     assert not [line for line in service.requires[1:] if "extra ==" not in line]
     version = engine.version
     assert engine.top == {"serving_engine", f"serving_engine-{version}.dist-info"}

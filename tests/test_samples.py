@@ -71,7 +71,7 @@ def test_a_project_repeats_no_bound_of_the_engine(runtime: str, render: Render) 
 def test_a_project_requires_what_runs_its_model_and_no_more(runtime: str, render: Render) -> None:
     settings = tomllib.loads((render(model_runtime=runtime) / "pyproject.toml").read_text())
     (requirement,) = map(Requirement, settings["project"]["dependencies"])
-    assert requirement.extras == {runtime} - {"python"}
+    assert requirement.extras == {"docs", runtime} - {"python"}
     engine = tomllib.loads((ENGINE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     always = {Requirement(line).name for line in engine["dependencies"]}
     assert not always & {"scikit-learn", "skops", "joblib", "scipy", "pandas", "onnxruntime"}

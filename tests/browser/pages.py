@@ -1,6 +1,7 @@
-"""The page of a generated service in a real browser: `make browser`, which needs Chromium.
+"""The pages of a generated service in a real browser: `make browser`, which needs Chromium.
 
-Every layout and every task is loaded, filled, predicted and refused; no request leaves the service.
+Every layout and every task is loaded, filled, predicted and refused; no request leaves the service,
+and the browser finds no other host.
 """
 
 import json
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from .. import processes
 from ..conftest import SAMPLE, clean_environment
@@ -82,17 +83,25 @@ def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     assert executable, "no Chromium: install it (Debian: apt-get install chromium)"
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        refuse = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
+        yield playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", refuse])
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test at an error of a script, or a request to another host."""
+    """A page that fails the test at an error of a script, a breach of its policy, or a request to
+    another host."""
     problems: list[str] = []
     with browser.new_context(viewport={"width": 900, "height": 900}) as context:
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                problems.append(message.text) if "Content Security Policy" in message.text else None
+            ),
+        )
         page.on(
             "request",
             lambda request: (
@@ -202,3 +211,50 @@ def test_on_a_narrow_screen_by_keyboard(environment: Path, page: Page, scheme: s
             .json_value()
             <= 340
         )
+
+
+def try_predict(page: Page) -> None:
+    """Ask for a prediction in Swagger UI, with the example that it offers."""
+    page.locator(".opblock-post .opblock-summary-control").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    answer = page.locator(".live-responses-table")
+    expect(answer).to_contain_text("200")
+    expect(answer).to_contain_text("predictions")
+
+
+def test_swagger_ui_predicts_without_the_internet(environment: Path, page: Page) -> None:
+    with Service(environment, SAMPLE) as service:
+        page.goto(f"http://127.0.0.1:{service.port}/docs")
+        try_predict(page)
+
+
+def test_swagger_ui_works_behind_a_proxy_that_removes_a_prefix(
+    environment: Path, page: Page
+) -> None:
+    with Service(environment, SAMPLE) as service:
+        url = f"http://127.0.0.1:{service.port}"
+
+        def remove_prefix(route: Route, request: Request) -> None:
+            path = request.url.removeprefix(f"{url}/below")
+            assert path != request.url, f"{path} is outside of the prefix"
+            route.fulfill(response=route.fetch(url=f"{url}{path}"))
+
+        page.route("**/*", remove_prefix)
+        page.goto(f"{url}/below/docs")
+        try_predict(page)
+
+
+def test_swagger_ui_asks_for_a_key_and_shows_it_nowhere(environment: Path, page: Page) -> None:
+    with Service(environment, SAMPLE, api_keys=KEY) as service:
+        page.goto(f"http://127.0.0.1:{service.port}/docs")
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.locator("#problem")).to_have_text("This key is not valid.")
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Use this key").click()
+        try_predict(page)
+        assert KEY not in page.content()
+        assert page.context.storage_state() == {"cookies": [], "origins": []}
+        page.reload()
+        expect(page.get_by_label("API key")).to_be_visible()

@@ -472,12 +472,50 @@ GUARDS = [
         without("inline_seconds = 0.0"),
         "test_batcher",
     ),
-    guard("a page only where no other route is", "PageRoute.matches", never("any("), "test_page"),
+    guard("a page only where no other route is", "OpenRoute.matches", never("any("), "test_page"),
     guard(
-        "the page is what needs no key",
+        "the pages are what needs no key",
         "RequireAPIKey._is_open",
-        ignoring("page.matches"),
+        ignoring("route.matches"),
         "test_page",
+    ),
+    # Swagger UI, the start on a terminal, dashboards and alerts.
+    guard(
+        "no page of FastAPI's, which loads from other hosts",
+        "remove_fastapi_pages",
+        swap("app.docs_url", "None"),
+        "test_swagger_ui",
+    ),
+    guard(
+        "no Swagger UI without its files",
+        "swagger_ui_routes",
+        swap("_say_what_is_missing", "_send_file"),
+        "test_swagger_ui",
+    ),
+    guard(
+        "a line end after an answer",
+        "FastRoute._handle_fast",
+        swap("orjson.OPT_APPEND_NEWLINE", "0"),
+        "test_requests",
+    ),
+    guard(
+        "names of operations that differ",
+        "_name_operations",
+        never("name in paths"),
+        "test_openapi",
+    ),
+    guard(
+        "ids of operations that the owner chose",
+        "_name_operations",
+        never("upper()"),
+        "test_openapi",
+    ),
+    guard(
+        "scripts of a page by their hash",
+        "_policy",
+        swap('_hash_of(b"script", html)', "\"'unsafe-inline'\""),
+        "test_page",
+        "test_swagger_ui",
     ),
     # The process.
     guard("unready while draining", "Server.report_not_ready", without("drain"), "test_server"),

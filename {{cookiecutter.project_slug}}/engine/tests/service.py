@@ -36,16 +36,22 @@ class Service:
     """`serve` on a free port: `with Service(model_dir) as service: service.get("/readyz")`.
 
     arguments: of `serve`. patches: code that the process runs before it serves, in place of the
-    command line; `arguments` are its `sys.argv[1:]`. settings: SERVING_ variables.
+    command line; `arguments` are its `sys.argv[1:]`. package: of the service. settings: SERVING_
+    variables.
     """
 
     ready = "listening on"
     """The text in the log, before the address, when the service listens."""
 
     def __init__(
-        self, model_dir: Path, *arguments: str, patches: str = "", **settings: object
+        self,
+        model_dir: Path,
+        *arguments: str,
+        patches: str = "",
+        package: str = PACKAGE,
+        **settings: object,
     ) -> None:
-        program = ["-c", patches + SERVE] if patches else ["-m", PACKAGE, "serve"]
+        program = ["-c", patches + SERVE] if patches else ["-m", package, "serve"]
         self._command = [sys.executable, *program, *arguments]
         self._environment = environment(
             SERVING_MODEL_DIR=model_dir,

@@ -57,7 +57,7 @@ REQUIRES_KEY = [
     ("POST", "/predict"),
     ("GET", "/model"),
     ("GET", "/metrics"),
-    ("GET", "/docs"),
+    ("GET", "/docs/swagger-ui.css/"),
     ("GET", "/redoc"),
     ("GET", "/openapi.json"),
     ("GET", "/own/mine"),

@@ -117,6 +117,28 @@ def test_an_owners_route_is_documented_by_its_dependencies(app: FastAPI) -> None
     assert "ValidationError" not in json.dumps(document)
 
 
+def test_operations_have_the_names_of_their_handlers(app: FastAPI) -> None:
+    @app.get("/keys/{key}", operation_id="chosen")
+    async def model() -> None: ...
+
+    @app.get("/new/other/model")
+    @app.get("/old/other/model")
+    async def other() -> None: ...
+
+    document = app.openapi()
+    ids = {
+        path: operation["operationId"]
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+    }
+    assert ids["/predict"] == "predict"
+    assert ids["/model"] == "model"
+    assert ids["/keys/{key}"] == "chosen"
+    assert (ids["/old/other/model"], ids["/new/other/model"]) == ("other", "other_new")
+    assert len(set(ids.values())) == len(ids)
+    assert not [name for name in ids.values() if name.count("_") > 2]
+
+
 def test_a_replaced_model_is_described_at_once(app: FastAPI) -> None:
     with TestClient(app) as client:
         before = client.get("/openapi.json").json()
@@ -135,7 +157,7 @@ def test_a_replaced_model_is_described_at_once(app: FastAPI) -> None:
 
 def test_no_document_without_docs(model_dir: Path, loaded: LoadedModel) -> None:
     with TestClient(create_app(Settings(model_dir=model_dir, docs=False), loaded)) as client:
-        for path in ("/docs", "/redoc", "/openapi.json"):
+        for path in ("/docs", "/docs/swagger-ui.css", "/openapi.json"):
             assert client.get(path).status_code == 404
 
 

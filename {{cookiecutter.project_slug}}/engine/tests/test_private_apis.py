@@ -52,6 +52,7 @@ PUBLIC = {
     "pydantic_settings": {"model_config", "settings_customise_sources", *pydantic_settings.__all__},
     "starlette": {
         "ASGIApp",
+        "FileResponse",
         "HTTPException",
         "Receive",
         "Request",

@@ -46,12 +46,8 @@ def test_a_path_that_only_begins_like_the_prefix_is_another(prefixed: TestClient
     assert prefixed.get(f"{PREFIX}es/livez").status_code == 404
 
 
-def test_the_documentation_is_right_behind_a_prefix(
-    prefixed: TestClient, client: TestClient
-) -> None:
+def test_the_description_is_right_behind_a_prefix(prefixed: TestClient, client: TestClient) -> None:
     assert prefixed.get("/openapi.json").json()["servers"] == [{"url": PREFIX}]
-    assert f"'{PREFIX}/openapi.json'" in prefixed.get("/docs").text
-    assert f'"{PREFIX}/openapi.json"' in prefixed.get("/redoc").text
     assert "servers" not in client.get("/openapi.json").json()
 
 

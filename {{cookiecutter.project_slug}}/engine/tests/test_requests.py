@@ -390,6 +390,19 @@ def test_a_get_route_accepts_head(client: TestClient) -> None:
     assert client.head("/predict").headers["allow"] == "POST"
 
 
+def test_every_json_answer_ends_with_a_line_end(
+    app: FastAPI, client: TestClient, good: bytes
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answers = [client.post("/predict", content=body, headers=headers) for body in (good, b"{}")]
+    assert [answer.status_code for answer in answers] == [200, 422]
+    paths = {"/livez", "/readyz", "/model", "/nope"}
+    paths |= {path for protocol in app.state.protocols for path in protocol.paths}
+    for answer in [*answers, *map(client.get, paths)]:
+        if "json" in answer.headers["content-type"]:
+            assert answer.text.endswith("\n"), answer.url
+
+
 def test_405_names_every_method_that_is_allowed(client: TestClient) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "ANYTHING"):
         response = client.request(method, "/livez")
@@ -630,7 +643,7 @@ def test_a_body_gets_100_continue_only_if_it_will_be_read(
 def test_a_response_to_head_has_no_body(connection: Connection, good: bytes) -> None:
     connection.send("HEAD /livez HTTP/1.1")
     response = connection.read("HEAD")
-    assert (response.status, response.headers["content-length"]) == (200, "18")
+    assert (response.status, response.headers["content-length"]) == (200, "19")
     assert connection.predict(good) == 200
 
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+from serving_engine import ServingSettings
 from serving_engine.model_files.manifest import Manifest
+from serving_engine.process.ports import links
 
 from .models import example_row
 from .service import PACKAGE, PATIENCE, Service, die_with_parent, environment, run, wait_until
@@ -52,11 +55,22 @@ def test_a_service_serves_ends_with_code_0_and_starts_again_at_once_on_its_port(
     """Connections that the first service closed are still in TIME_WAIT on the port."""
     with Service(model_dir, drain_delay=0) as first:
         assert first.predict([example_row(manifest)]).status_code == 200
+        line = first.wait_for_line(f"serving {manifest.name} {manifest.version}: ")
+        assert f"try it at {first.url}/, its API is at {first.url}/docs" in line
         assert first.stop() == 0
     assert any("stopped" in line for line in first.lines)
     with Service(model_dir, "--port", str(first.port)) as second:
         assert second.port == first.port
         assert second.get("/livez").status_code == 200
+
+
+def test_the_links_at_the_start_are_those_of_pages_that_there_are() -> None:
+    def line(**settings: Any) -> str:
+        return links("iris 1", "http://127.0.0.1:80", ServingSettings(**settings))
+
+    assert line(docs=False) == "serving iris 1"
+    assert line(page=False) == "serving iris 1: its API is at http://127.0.0.1:80/docs"
+    assert "at http://127.0.0.1:80/models/iris/, " in line(root_path="/models/iris")
 
 
 @pytest.mark.parametrize("workers", WORKERS)

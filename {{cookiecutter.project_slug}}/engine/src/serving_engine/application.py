@@ -20,9 +20,10 @@ from .web import health
 from .web.access_log import AccessLog
 from .web.api_keys import RequireAPIKey, probes
 from .web.openapi import install_openapi
-from .web.page import PageRoute
+from .web.page import OpenRoute, PageRoute
 from .web.problem_details import install_problem_details, internal_error_response
 from .web.request_middleware import RequestMiddleware
+from .web.swagger_ui import remove_fastapi_pages, swagger_ui_routes
 
 EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Inference-Header-Content-Length")
 """Headers of a response that a script of another origin may read."""
@@ -33,8 +34,9 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
 
     It sets `app.state.settings`, `.metrics`, `.tracer`, `.readiness` and `.protocols`. It adds the
     middleware for request ids, logs, traces, metrics, API keys and CORS; the routes `/livez`,
-    `/readyz`, `/metrics`, `/model` and those of every protocol; the page at `/`; errors as problem
-    details (RFC 9457); and the model's types in the OpenAPI document.
+    `/readyz`, `/metrics`, `/model` and those of every protocol; the pages at `/` and `/docs`, in
+    place of FastAPI's `/docs` and `/redoc`; errors as problem details (RFC 9457); and the model's
+    types in the OpenAPI document.
     Raises UsageError if an environment variable of a protocol or a setting of the record is
     invalid.
     """
@@ -46,11 +48,13 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.readiness = Readiness()
     app.state.protocols = find_protocols()
     app.root_path = settings.root_path or app.root_path
-    page = PageRoute() if settings.docs and settings.page else None
-    if page is not None:
-        app.router.routes.append(page)
+    remove_fastapi_pages(app)
+    pages = _pages(settings)
+    app.router.routes += pages
     if settings.api_keys:
-        app.add_middleware(RequireAPIKey, keys=settings.api_keys, probes=probes(app), page=page)
+        app.add_middleware(
+            RequireAPIKey, keys=settings.api_keys, probes=probes(app), open_routes=pages
+        )
     app.add_middleware(_allow_origins, origins=settings.cors_origins)
     app.add_middleware(
         RequestMiddleware,
@@ -67,9 +71,17 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     for protocol in app.state.protocols:
         app.router.routes += protocol.router.routes
         app.state.metrics.protocols |= protocol.labels()
-    app.include_router(health.router)
+    app.router.routes += health.router.routes
     install_problem_details(app)
     install_openapi(app)
+
+
+def _pages(settings: ServingSettings) -> list[OpenRoute]:
+    """Return the routes of the pages for browsers."""
+    if not settings.docs:
+        return []
+    page = [PageRoute("/", "page.html")] if settings.page else []
+    return [*page, *swagger_ui_routes()]
 
 
 def _access_log(settings: ServingSettings) -> AccessLog | None:

@@ -100,6 +100,13 @@ PRIVATE_APIS = (
         "The engine runs the lifespan itself, and imports the event loop before a fork.",
     ),
     PrivateAPI(
+        "uvicorn",
+        "uvicorn.supervisors",
+        ("ChangeReload",),
+        ("cli/code_reload.py",),
+        "`serve --reload` starts the service anew when code changes.",
+    ),
+    PrivateAPI(
         "httptools",
         "httptools",
         ("HttpParserError", "HttpParserUpgrade"),
@@ -151,9 +158,9 @@ PRIVATE_APIS = (
     PrivateAPI(
         "fastapi",
         "fastapi.routing:RouteContext",
-        ("dependant", "methods", "path_format"),
+        ("dependant", "methods", "name", "path_format"),
         ("web/openapi.py",),
-        "The dependencies of every operation.",
+        "The handler and the dependencies of every operation.",
     ),
     PrivateAPI(
         "starlette",
@@ -167,14 +174,14 @@ PRIVATE_APIS = (
         "starlette.routing:Route",
         ("matches",),
         ("web/page.py",),
-        "Overridden: the page leaves its path to a route of the owner's.",
+        "Overridden: a page leaves its path to a route of the owner's.",
     ),
     PrivateAPI(
         "starlette",
         "starlette.routing:Router",
         ("routes",),
-        ("application.py",),
-        "Routes are added to the application itself, without an included router.",
+        ("application.py", "web/swagger_ui.py"),
+        "Routes are added to the application itself, without an included router, or removed.",
     ),
     PrivateAPI(
         "starlette",

@@ -190,7 +190,8 @@ class ServingSettings(BaseSettings):
     remove it or pass it on. The links of /docs and the servers in /openapi.json have it."""
 
     docs: bool = True
-    """Whether /docs, /redoc and /openapi.json are served."""
+    """Whether /openapi.json and the pages at /docs and / are served. /docs is Swagger UI, from the
+    extra `docs`; it loads nothing from other hosts."""
 
     page: bool = True
     """Whether / is a page to try the model in a browser. There is none without `docs`, which it

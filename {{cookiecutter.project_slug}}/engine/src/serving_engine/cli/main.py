@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..service import Service
     from ..settings import ServingSettings
 
+_SERVE_SETTINGS = ("host", "port", "workers", "watch", "model_dir")
+"""The settings that are arguments of `serve` too."""
+
 
 def run_command_line(service: "Service", arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command of a service and exit: 0 done, 1 crash loop, 2 wrong usage, 3 start-up failed.
@@ -71,6 +74,11 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
         default=None,
         help="reload the model when its manifest changes (SERVING_WATCH)",
     )
+    serve.add_argument(
+        "--reload",
+        action="store_true",
+        help="start anew when code of the service changes, in one process: for development",
+    )
     add_model_dir(serve)
     serve.set_defaults(run=_serve)
 
@@ -113,19 +121,20 @@ def _serve(service: "Service", options: argparse.Namespace) -> None:
     from ..settings import load_settings
     from ..telemetry.logs import configure_logs
 
-    settings = load_settings(
-        service.import_settings(),
-        host=options.host,
-        port=options.port,
-        workers=options.workers,
-        watch=options.watch,
-        model_dir=options.model_dir,
-    )
+    given = {name: getattr(options, name) for name in _SERVE_SETTINGS}
+    settings = load_settings(service.import_settings(), **given)
     name = describe_distribution(service.package).name
     configure_logs(
         settings.log_format, settings.log_level, os.environ.get("OTEL_SERVICE_NAME") or name
     )
     end_on_signals()
+    if options.reload:
+        from .code_reload import serve_with_reload
+
+        if settings.workers > 1:
+            raise UsageError("--reload is for one process. Set SERVING_WORKERS=1.")
+        serve_with_reload(service, **given)
+        return
     try:
         if settings.workers > 1:
             _serve_with_workers(service, settings)

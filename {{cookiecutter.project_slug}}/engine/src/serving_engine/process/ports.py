@@ -6,6 +6,7 @@ import socket
 import sys
 
 from ..errors import StartupError
+from ..settings import ServingSettings
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -65,6 +66,19 @@ def allow_reuse(listener: socket.socket, allowed: bool) -> None:
     """Set SO_REUSEADDR, unless the system is Windows, where it has another meaning."""
     if sys.platform != "win32":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, allowed)
+
+
+def links(name: str, base: str, settings: ServingSettings) -> str:
+    """Return the line that says what is served, and where people may try it.
+
+    name: name and version of the model. base: the URL of the service.
+    """
+    pages = []
+    if settings.docs and settings.page:
+        pages.append(f"try it at {base}{settings.root_path}/")
+    if settings.docs:
+        pages.append(f"its API is at {base}{settings.root_path}/docs")
+    return f"serving {name}" + (f": {', '.join(pages)}" if pages else "")
 
 
 def url(listener: socket.socket) -> str:

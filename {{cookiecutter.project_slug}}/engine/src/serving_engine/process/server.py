@@ -24,8 +24,8 @@ from ..heap import freeze_heap, trim_heap, tune_malloc
 from ..http.connection import Connection
 from ..http.limits import ConnectionLimits
 from ..settings import ServingSettings
-from .ports import allow_reuse, bind, url
-from .reload import Reloader
+from .ports import allow_reuse, bind, links, url
+from .reload import Reloader, name_of
 from .served_app import ServedApp
 
 TIMEOUT_CHECK_INTERVAL = 0.5
@@ -199,6 +199,7 @@ class SingleProcessServer(Server):
 
     def __init__(self, app: ServedApp, settings: ServingSettings) -> None:
         super().__init__(app, settings)
+        self._settings = settings
         self._delay = settings.drain_delay
         self._reloader = Reloader(app.state, settings)
         if sys.platform != "win32":
@@ -208,6 +209,7 @@ class SingleProcessServer(Server):
         await super().startup(sockets)
         for listener in sockets or ():
             logger.info("listening on %s", url(listener))
+            logger.info(links(name_of(self._state.model), url(listener), self._settings))
 
     def tick(self) -> None:
         self.model_fails()

@@ -19,7 +19,7 @@ from ..telemetry.log_handler import dropped_lines
 from .fork import adopt_orphans, reap
 from .generation import Generation, WorkerSlot, kill
 from .manifest_watch import ManifestWatch
-from .ports import bind_each, url
+from .ports import bind_each, links, url
 from .scoreboard import Command, Scoreboard
 from .signal_wakeup import SignalWakeup
 
@@ -280,7 +280,9 @@ class Supervisor:
         self._serving = generation
         self._starting = None
         if old is None:
-            logger.info("listening on %s", url(self._listeners[0]))
+            base = url(self._listeners[0])
+            logger.info("listening on %s", base)
+            logger.info(links(generation.model(), base, self._settings))
             generation.log_memory()
             return
         self._drain(old, Command.RETIRE)

@@ -1,7 +1,7 @@
-"""API keys: if `SERVING_API_KEYS` has any, every route but the probes and the page requires one.
+"""API keys: if `SERVING_API_KEYS` has any, every route but the probes and the pages requires one.
 
 They are checked around the whole application: before a body is read, and for every path, those of
-the documentation and unknown paths included.
+`/openapi.json` and unknown paths included.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import Unauthorized
-from .page import PageRoute
+from .page import OpenRoute
 from .problem_details import error_response, path_in_app
 
 _PROBES = frozenset({"/livez", "/readyz"})
@@ -34,7 +34,7 @@ def probes(app: FastAPI) -> frozenset[str]:
 class RequireAPIKey:
     """ASGI middleware. A request requires one of `keys`, as Bearer token or as X-API-Key.
 
-    probes: paths that require none. page: a route that requires none.
+    probes: paths that require none. open_routes: routes that require none.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class RequireAPIKey:
         app: ASGIApp,
         keys: Iterable[SecretStr],
         probes: frozenset[str],
-        page: PageRoute | None = None,
+        open_routes: Iterable[OpenRoute] = (),
     ) -> None:
         self._app = app
         self._probes = probes
-        self._page = page
+        self._open_routes = {route.path: route for route in open_routes}
         self._digests = [_digest(key.get_secret_value().encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,10 +62,11 @@ class RequireAPIKey:
             await error_response(scope, error)(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        if path_in_app(scope) in self._probes:
+        path = path_in_app(scope)
+        if path in self._probes:
             return True
-        page = self._page
-        return page is not None and page.matches(scope)[0] is Match.FULL
+        route = self._open_routes.get(path)
+        return route is not None and route.matches(scope)[0] is Match.FULL
 
     def _has_key(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Compare every key in the headers with every valid key, all of them in constant time."""

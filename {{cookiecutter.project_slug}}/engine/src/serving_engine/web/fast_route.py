@@ -37,7 +37,8 @@ set, such as one that a later release adds."""
 class FastRoute(APIRoute):
     """Use it as `APIRouter(route_class=FastRoute)`, and add it with `include_fast_router`.
 
-    A handler returns a `Response`, or a value that orjson or FastAPI's encoder can write.
+    A handler returns a `Response`, or a value that orjson or FastAPI's encoder can write. A line
+    end follows the JSON: a terminal's prompt then starts on a line of its own.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -82,7 +83,7 @@ class FastRoute(APIRoute):
         if isinstance(result, Response):
             await result(scope, receive, send)
             return
-        body = orjson.dumps(result, default=jsonable_encoder)
+        body = orjson.dumps(result, jsonable_encoder, orjson.OPT_APPEND_NEWLINE)
         headers = [
             (b"content-length", b"%d" % len(body)),
             (b"content-type", b"application/json"),

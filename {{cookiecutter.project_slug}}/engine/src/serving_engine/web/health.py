@@ -9,9 +9,10 @@ from ..errors import NotFound
 from ..settings import CARD
 from ..telemetry.metrics import CONTENT_TYPE
 from .dependencies import ModelDep, SettingsDep
+from .fast_route import FastRoute
 from .protocol import check_ready
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=FastRoute)
 
 
 @router.get("/livez", summary="Alive")

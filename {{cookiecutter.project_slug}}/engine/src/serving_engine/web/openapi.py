@@ -4,6 +4,7 @@ It is completed from the routes of the application: an owner's route with a `Row
 with the body, the parameters and the errors of that dependency.
 """
 
+import re
 from collections.abc import Iterator
 
 from fastapi import FastAPI
@@ -106,6 +107,7 @@ def _complete(document: Schema, app: FastAPI, model: Model | None) -> None:
         schemas["Instances"] = request_schema(signature, model.max_rows)
         schemas["Predictions"] = response_schema(signature)
     open_paths = probes(app)
+    _name_operations(document, app)
     for path, route, operation in _operations(document, app):
         takes_rows = _depends_on_rows(route.dependant)
         errors, schema = _described_by_protocol(path, operation, app, model)
@@ -128,6 +130,30 @@ def _complete(document: Schema, app: FastAPI, model: Model | None) -> None:
     metrics = document["paths"].get("/metrics", {}).get("get")
     if metrics:
         metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+
+
+def _name_operations(document: Schema, app: FastAPI) -> None:
+    """Give every operation the name of its handler, which a generated client has as a method.
+
+    A name that another operation has already gets a word of the path that tells them apart. Ids
+    that the owner chose stay.
+    """
+    paths: dict[str, str] = {}
+    for path, route, operation in _operations(document, app):
+        given = operation["operationId"]
+        by_fastapi = re.sub(r"\W", "_", f"{route.name}{path}")
+        method = given.removeprefix(f"{by_fastapi}_")
+        if method.upper() not in (route.methods or ()):
+            paths[given] = path
+            continue
+        name = str(route.name)
+        if name in paths:
+            others = re.findall(r"\w+", paths[name])
+            words = [word for word in re.findall(r"\w+", path) if word not in others]
+            name = "_".join([name, *words[-1:]])
+        if name not in paths:
+            operation["operationId"] = name
+            paths[name] = path
 
 
 def _described_by_protocol(

@@ -1,8 +1,8 @@
-"""The page at `/`, where people try the model in a browser: `page.html`, and nothing else.
+"""Pages for browsers: one HTML file each. `page.html`, at `/`, is where people try the model.
 
-It holds nothing of the model, so it needs no API key: its script asks for one, and sends it when it
-reads `/model` and `/openapi.json` and predicts. Its Content-Security-Policy allows its own script
-and style by their hashes, and requests to this service alone.
+A page holds nothing of the model, so it needs no API key: its script asks for one, and sends it
+with what it requests. The Content-Security-Policy allows the page's own script and style by their
+hashes, and requests to this service alone.
 """
 
 import base64
@@ -15,15 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-PATH = "/"
-_HTML = Path(__file__).with_name("page.html").read_bytes()
 
-
-class PageRoute(Route):
-    """The route of the page; a service that has a route of its own at `/` serves that instead."""
-
-    def __init__(self) -> None:
-        super().__init__(PATH, _page, include_in_schema=False)
+class OpenRoute(Route):
+    """A route of the engine that needs no key; a route of the service at its path replaces it."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match a request that no other route of the application matches."""
@@ -35,23 +29,43 @@ class PageRoute(Route):
         return match, child_scope
 
 
-def _hash_of(tag: bytes) -> str:
+class PageRoute(OpenRoute):
+    """The route of a page.
+
+    file: the name of its HTML file, in this folder. sources: what it loads besides that is in it,
+    for each directive of the policy.
+    """
+
+    def __init__(self, path: str, file: str, **sources: str) -> None:
+        super().__init__(path, self._respond, include_in_schema=False)
+        self._html = Path(__file__).with_name(file).read_bytes()
+        self._headers = {
+            "Content-Security-Policy": _policy(self._html, sources),
+            "Cache-Control": "no-cache",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+
+    async def _respond(self, _request: Request) -> Response:
+        return Response(self._html, media_type="text/html", headers=self._headers)
+
+
+def _policy(html: bytes, sources: dict[str, str]) -> str:
+    allowed = {
+        "default": "'none'",
+        "script": _hash_of(b"script", html),
+        "style": _hash_of(b"style", html),
+        "connect": "'self'",
+        "img": "data:",
+    }
+    for directive, source in sources.items():
+        allowed[directive] += f" {source}"
+    directives = [f"{directive}-src {source}" for directive, source in allowed.items()]
+    others = ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+    return "; ".join([*directives, *others])
+
+
+def _hash_of(tag: bytes, html: bytes) -> str:
     """Return the source expression for the content of the only element with this tag."""
-    (content,) = re.findall(rb"<%s>(.*?)</%s>" % (tag, tag), _HTML, re.DOTALL)
+    (content,) = re.findall(rb"<%s>(.*?)</%s>" % (tag, tag), html, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
-
-
-_HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; script-src {_hash_of(b'script')}; style-src {_hash_of(b'style')}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-cache",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-async def _page(_request: Request) -> Response:
-    return Response(_HTML, media_type="text/html", headers=_HEADERS)

@@ -53,11 +53,15 @@ def problem(error: RequestError, request_id: str = "") -> Response:
         {"pointer": short_text(item.pointer), "message": short_text(item.message)}
         for item in error.errors[:MAX_ERRORS]
     ]
-    body = orjson.dumps(document | {"errors": errors} if errors else document)
+    body = _json(document | {"errors": errors} if errors else document)
     while errors and len(body) > MAX_BYTES:
         errors.pop()
-        body = orjson.dumps(document | {"errors": errors} if errors else document)
+        body = _json(document | {"errors": errors} if errors else document)
     return Response(body, error.status, dict(error.headers), "application/problem+json")
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def error_response(scope: Scope, error: RequestError, request_id: str = "") -> Response:

@@ -66,7 +66,8 @@ def check_ready(request: Request) -> None:
 
 def one_line_error(error: RequestError, request_id: str) -> Response:
     """Return the response `{"error": "..."}`, with the status of the error."""
-    body = orjson.dumps({"error": error_sentence(error, request_id)})
+    document = {"error": error_sentence(error, request_id)}
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
     return Response(body, status_of(error), dict(error.headers), "application/json")
 
 

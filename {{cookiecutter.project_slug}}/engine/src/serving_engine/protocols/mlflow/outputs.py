@@ -27,7 +27,7 @@ async def predict_as(form: str, rows: Rows, model: Model) -> bytes:
     if form in {JSON, JSON_LINES}:
         predictions = (await model.predict(rows)).predictions
         if form == JSON:
-            return orjson.dumps({"predictions": predictions})
+            return orjson.dumps({"predictions": predictions}, option=orjson.OPT_APPEND_NEWLINE)
         return b"".join(
             orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in predictions
         )

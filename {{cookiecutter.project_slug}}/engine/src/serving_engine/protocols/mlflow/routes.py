@@ -125,7 +125,8 @@ def _text(body: bytes) -> str:
 def _format_error(error: RequestError, request_id: str) -> Response:
     status = status_of(error)
     code = _CODES.get(status, "BAD_REQUEST")
-    body = orjson.dumps({"error_code": code, "message": error_sentence(error, request_id)})
+    document = {"error_code": code, "message": error_sentence(error, request_id)}
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
     return Response(body, status, dict(error.headers), "application/json")
 
 

@@ -88,7 +88,8 @@ def write_response(
     if request.id is not None:
         document["id"] = request.id
     reserve(JSON_COPIES * sum(map(_json_bytes, outputs)))
-    header = orjson.dumps({**document, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
+    option = orjson.OPT_SERIALIZE_NUMPY | (0 if raw else orjson.OPT_APPEND_NEWLINE)
+    header = orjson.dumps({**document, "outputs": outputs}, option=option)
     return (b"".join([header, *raw]), len(header)) if raw else (header, None)
 
 
