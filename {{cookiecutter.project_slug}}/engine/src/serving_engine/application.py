@@ -7,6 +7,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from .distribution import engine_and_template
 from .inference.model import Model, warm_model
 from .inference.readiness import Readiness
 from .protocols import find_protocols
@@ -28,16 +29,17 @@ EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Inference-Header-Content-Leng
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install everything on an application but the lifespan and the service's own routes.
 
-    It sets `app.state.settings`, `.metrics`, `.readiness` and `.protocols`. It adds the middleware
-    for request ids, logs, metrics, API keys and CORS; the routes `/livez`, `/readyz`, `/metrics`,
-    `/model` and those of every protocol; the page at `/`; errors as problem details (RFC 9457);
-    and the model's types in the OpenAPI document.
+    It sets `app.state.settings`, `.metrics`, `.readiness`, `.protocols` and `.versions`. It adds
+    the middleware for request ids, logs, metrics, API keys and CORS; the routes `/livez`,
+    `/readyz`, `/metrics`, `/model` and those of every protocol; the page at `/`; errors as problem
+    details (RFC 9457); and the model's types in the OpenAPI document.
     Raises UsageError if an environment variable of a protocol is invalid.
     """
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.readiness = Readiness()
     app.state.protocols = find_protocols()
+    app.state.versions = engine_and_template()
     app.root_path = settings.root_path or app.root_path
     page = PageRoute() if settings.docs and settings.page else None
     if page is not None:

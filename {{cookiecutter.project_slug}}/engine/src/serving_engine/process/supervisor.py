@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
+from ..distribution import engine_and_template
 from ..errors import CrashLoop, StartupError
 from ..service import Service
 from ..settings import ServingSettings
@@ -280,7 +281,8 @@ class Supervisor:
         self._serving = generation
         self._starting = None
         if old is None:
-            logger.info("listening on %s", url(self._listeners[0]))
+            address = url(self._listeners[0])
+            logger.info("listening on %s", address, extra=engine_and_template())
             generation.log_memory()
             return
         self._drain(old, Command.RETIRE)

@@ -31,6 +31,6 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/model", summary="The model")
-async def model(model: ModelDep) -> dict[str, Any]:
-    """Name, version, signature, provenance and library versions of the model."""
-    return model.description
+async def model(request: Request, model: ModelDep) -> dict[str, Any]:
+    """Name, version, signature, provenance and library versions of the model; what serves it."""
+    return {**model.description, "served_by": request.app.state.versions}
