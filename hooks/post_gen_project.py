@@ -1,7 +1,8 @@
-"""Removes what was not chosen, then fetches the model. Asks nothing, and does not fail without one.
+"""Removes what was not chosen, records the template, fetches the model; does not fail without one.
 
-It removes nothing but files of OPTIONAL, and writes nothing but model/ while that has no other
-model. An exit code other than 0 makes cookiecutter delete the project that it has just made.
+It removes nothing but files of OPTIONAL, and writes nothing but .template.json, engine/SHA256SUMS
+and model/ while that has no other model. An exit code other than 0 makes cookiecutter delete the
+project that it has just made.
 """
 
 import sys
@@ -28,7 +29,8 @@ ANSWERS = json.loads({{cookiecutter | tojson | string | tojson}})
 # may hold files of the user's, which stay. The tests hold this table to the template's files.
 OPTIONAL = [
     ({"deployment": ["container", "kubernetes"]}, ".", ["Dockerfile", ".dockerignore"]),
-    ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml", "workflows/ci.yml"]),
+    ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml"]),
+    ({"ci": ["github"]}, ".github/workflows", ["ci.yml", "upgrade.yml"]),
     (
         {"ci": ["github"], "deployment": ["container", "kubernetes"]},
         ".github", ["workflows/container.yml"],
@@ -88,8 +90,9 @@ SAMPLE_SHA256 = {
     "onnx": "68f7bbd8f8596f87cb82e8ce70bd0b370e9cf4e78a551713a30b58e68a997afd",
     "python": "07dd5d467d6baa42236ae8e1c7e9488c988f748660160acbd1716100c9277d85",
 }[ANSWERS["model_runtime"]]
-# The engine's, which needs nothing else of the engine: it is run by its path.
+# The engine's, which need nothing else of the engine: they are run by their paths.
 DOWNLOAD = "engine/src/serving_engine/model_files/download.py"
+RECORD = "engine/src/serving_engine/template_record.py"
 NETWORK_SECONDS = 10
 ADDRESS = r"(?:[\w+]+://)?(?:[^@/]+@)?(github|gitlab)\.com(?::\d+)?[/:]([\w./-]+?)(?:\.git)?/?"
 RAW_FILES = {
@@ -102,9 +105,11 @@ def main():
     prepare_output()
     project = Path.cwd()
     prune(project)
+    checkout = locate(ANSWERS.get("_repo_dir") or ANSWERS.get("_template") or "")
+    commit = record_template(project, checkout)
     if is_scratch_of_cruft(project):
         return 0
-    sources, sha256 = wanted_model()
+    sources, sha256 = wanted_model(checkout, commit)
     service = ["uv", "run", ANSWERS["project_slug"]]
     fetch_later = [*service, "model", "fetch", sources[0] if sources else "URL"]
     if sha256:
@@ -164,6 +169,14 @@ def remove(project, file):
             folder.rmdir()
 
 
+def record_template(project, checkout):
+    """The commit of the template, which is recorded too: cruft compares the records of two."""
+    try:
+        return load_module(project, RECORD).write_record(project, ANSWERS, checkout).commit
+    except Exception as error:  # of any kind: the project is complete but for the record
+        say(f"Recorded no template: {error}")
+
+
 def is_scratch_of_cruft(project):
     """Whether cruft update or diff made TEMP/tmp*/SLUG, to move it to TEMP/tmp*/remote or so."""
     temporary = Path(tempfile.gettempdir()).resolve()
@@ -180,13 +193,12 @@ def has_other_model(project, sha256):
     return manifest.exists() and hashlib.sha256(manifest.read_bytes()).hexdigest() != sha256
 
 
-def wanted_model():
+def wanted_model(checkout, commit):
     """Where the model may be, best first, and the SHA-256 of its manifest if that is known."""
     url = ANSWERS["_model_url"]
-    checkout = locate(ANSWERS.get("_repo_dir") or ANSWERS.get("_template") or "")
     if not url:
         sha256 = SAMPLE_SHA256
-        first = raw_url(checkout, SAMPLE)
+        first = raw_url(commit, SAMPLE)
     else:
         sha256 = ANSWERS["_model_sha256"].lower()
         first = url if "://" in url else str(locate(url))
@@ -204,15 +216,11 @@ def locate(path):
     return next((place for place in places if place.exists()), places[0])
 
 
-def raw_url(checkout, file):
+def raw_url(commit, file):
     """The same file at the very commit of the template, if that came from GitHub or GitLab."""
     template = re.sub("^gh:", "github.com/", ANSWERS.get("_template") or "")
     place = re.fullmatch(ADDRESS, re.sub("^gl:", "gitlab.com/", template))
-    commit = ANSWERS.get("_commit")
-    if place and not commit:
-        git = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            commit = subprocess.check_output(git, stderr=subprocess.DEVNULL, text=True).strip()
+    commit = (commit or "").removesuffix("-dirty")
     return RAW_FILES[place[1]].format(place[2], commit, file) if place and commit else None
 
 
@@ -222,7 +230,7 @@ def fetch_model(project, sources, sha256):
         say("Fetched no model: the template has no copy of one here.")
     for source in sources:
         try:
-            download = load_download(project)
+            download = load_module(project, DOWNLOAD)
             limits = download.Limits()
             if "://" in source:
                 limits = download.Limits(total=NETWORK_SECONDS)
@@ -238,11 +246,12 @@ def fetch_model(project, sources, sha256):
     return False
 
 
-def load_download(project):
+def load_module(project, path):
     sys.dont_write_bytecode = True
-    spec = importlib.util.spec_from_file_location("download", project / DOWNLOAD)
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, project / path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["download"] = module  # where dataclasses look for it
+    sys.modules[name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

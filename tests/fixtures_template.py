@@ -15,10 +15,10 @@ def template(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_template(tmp_path_factory):
-    """The same with little but the download in its package: quick to render."""
+    """The same with little but what the hook runs in its package: quick to render."""
     folder = copy_with_sample(tmp_path_factory)
     for path in files(folder / PROJECT):
-        if path.endswith(".py") and path != constant("DOWNLOAD"):
+        if path.endswith(".py") and path not in (constant("DOWNLOAD"), constant("RECORD")):
             (folder / PROJECT / path).unlink()
     return folder
 

@@ -293,7 +293,12 @@ def test_cruft_makes_the_project_that_cookiecutter_makes(repository, user, usual
     made = files(project)
     assert json.loads(made[".cruft.json"])["template"] == str(repository)
     assert made.keys() == usual.keys() | {".cruft.json", "model/manifest.json", "model/model.skops"}
-    assert {path: made[path] for path in usual} == usual
+    record = json.loads(made[".template.json"])
+    assert (record["template"], record["commit"]) == (str(repository), head(repository))
+    assert record["answers"] == json.loads(usual[".template.json"])["answers"]
+    assert {path: made[path] for path in usual if path != ".template.json"} == {
+        path: content for path, content in usual.items() if path != ".template.json"
+    }
     assert files(project / "model") == files((repository / SAMPLE).parent)
     assert cruft.diff(project, exit_code=True)
 
@@ -351,6 +356,7 @@ def test_an_update_by_cruft_keeps_the_users_files_and_model(repository, user, ca
     assert {path for path in changed if not path.startswith(".git/")} == {
         ".cruft.json",
         ".editorconfig",
+        ".template.json",
     }
     assert after[".editorconfig"].endswith(b"# of the new release\n")
     assert json.loads(after[".cruft.json"])["commit"] == head(repository)

@@ -36,10 +36,10 @@ def files(folder: Path) -> set[str]:
 
 
 def expected(answers: dict[str, str]) -> set[str]:
-    """The files of a combination, from the template's own."""
+    """The files of a combination: the template's own, and those that the hook writes."""
     sample = tracked(ROOT / "samples" / answers["model_runtime"])
-    model = {f"model/{name}" for name in sample}
-    return {in_project(path) for path in kept(tracked(TEMPLATE), answers)} | model
+    written = {".template.json", "engine/SHA256SUMS", *(f"model/{name}" for name in sample)}
+    return {in_project(path) for path in kept(tracked(TEMPLATE), answers)} | written
 
 
 def tracked(folder: Path) -> set[str]:

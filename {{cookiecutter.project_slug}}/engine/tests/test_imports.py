@@ -24,6 +24,7 @@ FOUNDATION = {
     "setting_types",
     "settings",
     "telemetry",
+    "template_record",
     "text",
 }
 """Rooms and modules that any other may import."""
@@ -136,10 +137,12 @@ def test_the_service_never_unpickles() -> None:
             assert not distributions(path) & pickles, path
 
 
-def test_the_download_imports_nothing_of_the_package() -> None:
+@pytest.mark.parametrize("file", ["model_files/download.py", "template_record.py"])
+def test_what_the_hook_runs_imports_nothing_of_the_package(file: str) -> None:
     """The template's hook runs it by its path."""
-    names = distributions(SOURCE / "model_files" / "download.py")
+    names = distributions(SOURCE / file)
     assert names - sys.stdlib_module_names <= {"requests", "rich"}
+    assert not rooms_imported(SOURCE / file)
 
 
 def test_the_engine_imports_no_code_of_a_service() -> None:

@@ -768,6 +768,7 @@ for command in (
     for lines in (packaging[5:], checking):
         assert lines[0] == "ok: own 1 in model may be served"
         assert [line.partition(":")[0] for line in lines[1:-1]] == [
+            "by",
             "size",
             "time",
             "thread_safe",

@@ -7,6 +7,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from .distribution import engine_and_template
 from .inference.model import Model, warm_model
 from .inference.observers.record_settings import check_record
 from .inference.readiness import Readiness
@@ -32,8 +33,8 @@ EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Inference-Header-Content-Leng
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install everything on an application but the lifespan and the service's own routes.
 
-    It sets `app.state.settings`, `.metrics`, `.tracer`, `.readiness` and `.protocols`. It adds the
-    middleware for request ids, logs, traces, metrics, API keys and CORS; the routes `/livez`,
+    It sets `app.state.settings`, `.metrics`, `.tracer`, `.readiness`, `.protocols` and
+    `.versions`. It adds the middleware for request ids, logs, traces, metrics, API keys and CORS; the routes `/livez`,
     `/readyz`, `/metrics`, `/model` and those of every protocol; the pages at `/` and `/docs`, in
     place of FastAPI's `/docs` and `/redoc`; errors as problem details (RFC 9457); and the model's
     types in the OpenAPI document.
@@ -47,6 +48,7 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.metrics.count_dropped_traces = lambda: tracer.dropped
     app.state.readiness = Readiness()
     app.state.protocols = find_protocols()
+    app.state.versions = engine_and_template()
     app.root_path = settings.root_path or app.root_path
     remove_fastapi_pages(app)
     pages = _pages(settings)

@@ -1,7 +1,9 @@
-"""Metadata of installed distributions, and the command that adds one to a project."""
+"""Metadata of installed distributions, what serves a model, and the command that adds one."""
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata
+
+from .template_record import served_record
 
 ENGINE = "serving-engine"
 EXTRAS = {
@@ -53,3 +55,13 @@ def describe_distribution(package: str) -> Distribution:
     except PackageNotFoundError:
         return Distribution(package.replace("_", "-"), "0", "")
     return Distribution(fields["Name"], fields["Version"], fields["Summary"] or "")
+
+
+def engine_and_template() -> dict[str, str]:
+    """The versions of the engine and of the template, as fields of a line of the log.
+
+    `template` has the commit too; it is missing where nothing is recorded.
+    """
+    versions = {"engine": describe_distribution(ENGINE).version}
+    record = served_record()
+    return versions if record is None else {**versions, "template": record.short}

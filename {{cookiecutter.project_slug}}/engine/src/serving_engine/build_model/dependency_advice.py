@@ -72,6 +72,28 @@ def missing_dependencies(
     return sorted(commands)
 
 
+def releases_out_of_bounds(package: str) -> tuple[int, list[str]]:
+    """The number of installed releases that have bounds, and a text for each out of its bounds.
+
+    package: the owner's. Bounds are those of its distribution, and the engine's with its extras.
+    """
+    of_project = _requirements(package) or {}
+    extras = of_project[ENGINE].extras if ENGINE in of_project else set()
+    of_engine = _requirements(ENGINE, extras) or {}
+    checked, outside = set(), []
+    for requirement in (*of_engine.values(), *of_project.values()):
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            outside.append(f"{requirement.name} is not installed")
+            continue
+        checked.add(requirement.name)
+        if not requirement.specifier.contains(installed, prereleases=True):
+            bounds = f"{requirement.name}{requirement.specifier}"
+            outside.append(f"{requirement.name} {installed} is installed, not {bounds}")
+    return len(checked), outside
+
+
 def check_dependencies(built_with: Mapping[str, str], package: str) -> None:
     """Raise DependencyMissing if the project lacks a dependency of a model.
 

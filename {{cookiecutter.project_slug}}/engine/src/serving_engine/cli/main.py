@@ -1,4 +1,4 @@
-"""The command line: serve · check · predict · bench · model. Some have modules of their own.
+"""The command line: serve · check · doctor · predict · bench · model.
 
 Each command makes its slow imports itself: `--help` prints at once, and the limits on threads are
 set before NumPy is imported. `serve` handles signals before any import that takes long.
@@ -50,6 +50,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     """The parser of every command."""
     from ..distribution import describe_distribution
     from .bench.command import add_bench
+    from .doctor.command import add_doctor
     from .model_commands import add_model_commands, add_model_dir
     from .predict.command import add_predict
 
@@ -95,6 +96,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     )
     check.set_defaults(run=_check)
 
+    add_doctor(commands)
     add_predict(commands)
     add_bench(commands)
 
@@ -165,6 +167,7 @@ def _serve_with_workers(service: "Service", settings: "ServingSettings") -> None
 def _check(service: "Service", options: argparse.Namespace) -> None:
     import asyncio
 
+    from ..distribution import engine_and_template
     from ..runtimes.load import owner_code, read_model
     from ..settings import load_settings
 
@@ -187,4 +190,5 @@ def _check(service: "Service", options: argparse.Namespace) -> None:
     asyncio.run(start_once())
     lines = list(report_lines(loaded, memory, settings.max_batch_rows))
     print(f"ok: {manifest.name} {manifest.version} in {settings.model_dir} may be served")
+    print("by:", ", ".join(f"{name} {version}" for name, version in engine_and_template().items()))
     print(*lines, sep="\n")

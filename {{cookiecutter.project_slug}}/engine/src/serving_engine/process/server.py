@@ -20,6 +20,7 @@ from typing import Any
 
 import uvicorn
 
+from ..distribution import engine_and_template
 from ..heap import freeze_heap, trim_heap, tune_malloc
 from ..http.connection import Connection
 from ..http.limits import ConnectionLimits
@@ -208,7 +209,7 @@ class SingleProcessServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():
-            logger.info("listening on %s", url(listener))
+            logger.info("listening on %s", url(listener), extra=engine_and_template())
             logger.info(links(name_of(self._state.model), url(listener), self._settings))
 
     def tick(self) -> None:

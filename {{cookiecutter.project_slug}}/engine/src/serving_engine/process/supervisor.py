@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
+from ..distribution import engine_and_template
 from ..errors import CrashLoop, StartupError
 from ..service import Service
 from ..settings import ServingSettings
@@ -281,7 +282,7 @@ class Supervisor:
         self._starting = None
         if old is None:
             base = url(self._listeners[0])
-            logger.info("listening on %s", base)
+            logger.info("listening on %s", base, extra=engine_and_template())
             logger.info(links(generation.model(), base, self._settings))
             generation.log_memory()
             return

@@ -35,13 +35,14 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/model", summary="The model")
-async def model(model: ModelDep, settings: SettingsDep) -> dict[str, Any]:
-    """Name, version, signature, provenance and library versions of the model.
+async def model(request: Request, model: ModelDep, settings: SettingsDep) -> dict[str, Any]:
+    """Name, version, signature, provenance and library versions of the model; what serves it.
 
     The member `card` says that it has a model card.
     """
     has_card = (settings.model_dir / CARD).is_file()
-    return {**model.description, **({"card": True} if has_card else {})}
+    card = {"card": True} if has_card else {}
+    return {**model.description, **card, "served_by": request.app.state.versions}
 
 
 @router.get("/model/card", include_in_schema=False)

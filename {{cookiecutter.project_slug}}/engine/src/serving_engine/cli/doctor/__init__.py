@@ -1,0 +1,1 @@
+"""The command `doctor`: what drifted since the template made the project."""
