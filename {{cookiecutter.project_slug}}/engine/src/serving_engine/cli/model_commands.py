@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -151,6 +152,7 @@ def _fetch(service: Service, options: argparse.Namespace) -> None:
     from ..model_files.download import FetchError, Limits, fetch_model
     from ..model_files.remote import fetch_remote, is_remote
 
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries warn of what they try
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
     limits = Limits(total=options.timeout, max_bytes=settings.max_model_bytes)
     fetch = fetch_remote if is_remote(options.source) else fetch_model
@@ -165,6 +167,7 @@ def _push(service: Service, options: argparse.Namespace) -> None:
     from ..model_files.download import Limits
     from ..model_files.remote import PushError, push_model
 
+    logging.getLogger().addHandler(logging.NullHandler())
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
     try:
         push_model(
