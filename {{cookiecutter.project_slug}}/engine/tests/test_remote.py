@@ -123,7 +123,7 @@ def test_an_interrupted_push_leaves_no_model(
         broken.setattr(MemoryFileSystem, method, fail)
         with pytest.raises(PushError, match="connection reset"):
             push_model(model_dir, URL)
-    with pytest.raises(FetchError, match="no such model"):
+    with pytest.raises(FetchError, match="not found"):
         fetch(tmp_path / "model")
     assert contents(tmp_path / "model") == {}
     push_model(model_dir, URL)
@@ -157,7 +157,7 @@ def test_a_directory_that_is_not_what_its_manifest_says_is_not_pushed(
         ("model.skops", lambda data: data[:-1] + b"?", "checksum mismatch"),
         ("model.skops", lambda data: data[:-1], "bytes arrived"),
         ("model.skops", lambda data: data + b"?", "size mismatch"),
-        ("model.skops", lambda _: None, "no such model"),
+        ("model.skops", lambda _: None, "not found"),
         ("manifest.json", lambda _: b"<html>", "invalid manifest"),
         ("manifest.json", lambda data: data + b" ", "checksum mismatch"),
         ("manifest.json", lambda _: bytes(2**21), "size mismatch"),

@@ -156,7 +156,7 @@ class _Transfer(Fetch):
         lines = re.sub(r"\?\S*", "", str(error)).split("\n")  # a signature in a query is a secret
         text = next((line.strip() for line in lines if line.strip()), "")[:200].rstrip(".")
         missing = isinstance(error, FileNotFoundError)
-        problem = "no such model" if missing else f"{type(error).__name__}: {text}"
+        problem = "not found" if missing else f"{type(error).__name__}: {text}"
         return FetchError(
             f"{self.shown}: {problem}. Check the URL and the credentials: {self.kind.credentials}."
         )
