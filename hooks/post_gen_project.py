@@ -52,6 +52,8 @@ OPTIONAL = [
             "base/deployment.yaml", "base/horizontalpodautoscaler.yaml", "base/kustomization.yaml",
             "base/networkpolicy.yaml", "base/poddisruptionbudget.yaml", "base/service.yaml",
             "components/keda/kustomization.yaml", "components/keda/scaledobject.yaml",
+            "components/model-home/kustomization.yaml",
+            "components/model-home/serviceaccount.yaml",
             "overlays/production/kustomization.yaml", "overlays/production/servicemonitor.yaml",
         ],
     ),

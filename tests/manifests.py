@@ -61,15 +61,33 @@ def build(folder: Path, given: list[Any] | None = None) -> list[Any]:
     for name in kustomization.get("components", []):
         made = build(folder / name, made)
     for patch in kustomization.get("patches", []):
-        deleted = yaml.safe_load(patch["patch"])
-        assert deleted.pop("$patch") == "delete"
-        made = [each for each in made if each["kind"] != deleted["kind"]]
+        change = yaml.safe_load(patch["patch"])
+        (changed,) = [each for each in made if each["kind"] == change["kind"]]
+        if change.pop("$patch", "") == "delete":
+            made.remove(changed)
+        else:
+            made[made.index(changed)] = merge(changed, change)
     for resource in made:
         if "namespace" in kustomization:
             resource["metadata"]["namespace"] = kustomization["namespace"]
         if resource["kind"] == "Deployment":
-            (container,) = resource["spec"]["template"]["spec"]["containers"]
-            for image in kustomization.get("images", []):
-                assert container["image"] == image["name"]
-                container["image"] = f"{image['newName']}:{image['newTag']}"
+            pod = resource["spec"]["template"]["spec"]
+            for container in pod["containers"] + pod.get("initContainers", []):
+                for image in kustomization.get("images", []):
+                    assert container["image"] == image["name"]
+                    container["image"] = f"{image['newName']}:{image['newTag']}"
     return made
+
+
+def merge(given: Any, change: Any) -> Any:
+    """A strategic merge: of mappings by key, of lists whose items have names by name."""
+    if isinstance(given, dict) and isinstance(change, dict):
+        merged = {key: merge(given[key], change[key]) for key in given.keys() & change.keys()}
+        return given | change | merged
+    if not (isinstance(given, list) and all("name" in each for each in [*given, *change])):
+        return change
+    new = {each["name"]: each for each in change}
+    old = {each["name"]: each for each in given}
+    both = {name: merge(old[name], new[name]) for name in old.keys() & new.keys()}
+    first = {name: new[name] for name in new if name not in old}  # as kustomize orders them
+    return list((first | old | both).values())

@@ -185,14 +185,55 @@ def test_production_has_one_autoscaler_and_an_image_of_a_registry(
     assert container["image"] == "registry.example.org/iris-service:0.1.0"
 
 
-def test_kustomize_builds_the_same(production: Path) -> None:
+@pytest.fixture(scope="module")
+def with_home(project: Path, tmp_path_factory: Any) -> Path:
+    """The production overlay with the component that docs/model-home.md adds to it."""
+    page = (project / "docs/model-home.md").read_text(encoding="utf-8")
+    (component,) = re.findall(r"```yaml\n(components:\n.*?)```", page, re.S)
+    deploy = shutil.copytree(project / "deploy", tmp_path_factory.mktemp("home") / "deploy")
+    overlay: Path = deploy.parent / PRODUCTION
+    with (overlay / "kustomization.yaml").open("a", encoding="utf-8") as file:
+        file.write(component)
+    return overlay
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_pod_can_fetch_its_model_from_where_it_is_kept(release: str, with_home: Path) -> None:
+    built = {each["kind"]: each for each in build(with_home)}
+    for kind in ("Deployment", "NetworkPolicy", "ServiceAccount"):
+        kubernetes_validate.validate(built[kind], release, strict=True)
+    pod = built["Deployment"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == built["ServiceAccount"]["metadata"]["name"]
+    (first,) = pod["initContainers"]
+    (service,) = pod["containers"]
+    assert first["image"] == service["image"] == "registry.example.org/iris-service:0.1.0"
+    for key in ("securityContext", "resources"):
+        assert first[key] == service[key]
+    places = [
+        {each["name"]: each["value"] for each in container["env"]}["SERVING_MODEL_DIR"]
+        for container in (first, service)
+    ]
+    (written,), (read,) = first["volumeMounts"], service["volumeMounts"]
+    assert places == [written["mountPath"], read["mountPath"]] == ["/models"] * 2
+    assert (written.get("readOnly"), read["readOnly"]) == (None, True)
+    assert [volume["name"] for volume in pod["volumes"]] == [written["name"]] == [read["name"]]
+    assert len(service["env"]) == 3  # those of the base stay
+    (way_out,) = built["NetworkPolicy"]["spec"]["egress"]
+    assert {rule["port"] for rule in way_out["ports"]} == {53, 443}
+
+
+def test_kustomize_builds_the_same(production: Path, with_home: Path) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("this machine has no kubectl")
+    for overlay in (production, with_home):
+        assert built_by_kustomize(overlay) == {each["kind"]: each for each in build(overlay)}
+
+
+def built_by_kustomize(folder: Path) -> dict[str, Any]:
     made = processes.run(
-        ["kubectl", "kustomize", production], capture_output=True, text=True, check=True
+        ["kubectl", "kustomize", folder], capture_output=True, text=True, check=True
     )
-    theirs = {each["kind"]: each for each in yaml.safe_load_all(made.stdout)}
-    assert theirs == {each["kind"]: each for each in build(production)}
+    return {each["kind"]: each for each in yaml.safe_load_all(made.stdout)}
 
 
 def test_without_open_inference_there_is_no_kserve(generate: Render) -> None:

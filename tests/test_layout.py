@@ -110,6 +110,16 @@ def test_no_private_answer_is_rendered_outside_the_model(generate: Render) -> No
             assert b"0f1e2d3c" not in (project / name).read_bytes(), name
 
 
+NAMES_HOMES = {
+    "docs/model-home.md",
+    "engine/pyproject.toml",
+    "engine/src/serving_engine/model_files/home.py",
+    "engine/src/serving_engine/model_files/mlflow_registry.py",
+    "engine/src/serving_engine/model_files/remote.py",
+    "engine/tests/test_remote.py",
+}
+"""What names where a model may be kept, whatever the service speaks."""
+
 TRACES = {
     "none": r"open.inference|/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
     "open-inference": r"mlflow|sagemaker|vertex|azure",
@@ -121,7 +131,7 @@ def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render) ->
     """But in the owner's tests, which ask the service what it speaks."""
     project = generate(protocols=protocols)
     for name in files(project):
-        if not name.startswith(("model/", "tests/")):
+        if not name.startswith(("model/", "tests/")) and name not in NAMES_HOMES:
             text = (project / name).read_text(encoding="utf-8")
             assert not re.findall(TRACES[protocols], text, re.I), name
 
@@ -135,7 +145,7 @@ def test_what_it_does_not_ship_to_leaves_no_trace(deployment: str, generate: Ren
         assert not re.findall(words, text, re.I), name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/many-machines.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/many-machines.md", "docs/model-home.md"])
 def test_a_page_names_settings_and_metrics_that_exist(page: str) -> None:
     text = (TEMPLATE / page).read_text(encoding="utf-8")
     source = ENGINE / "src/serving_engine"

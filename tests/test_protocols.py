@@ -1,17 +1,14 @@
 """What existing clients and platforms do with a service that speaks to all of them.
 
-Each client is installed into an environment of its own, on first use; these are kept between runs
-in the user's cache, as they are large.
+Each client is installed into an environment of its own, on first use.
 """
 
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -25,7 +22,8 @@ import pytest
 import yaml
 
 from . import processes
-from .conftest import ROOT, Render, Run, bin_of, clean_environment, passed, source_of
+from .conftest import ROOT, Render, Run, clean_environment, passed, source_of
+from .environments import python_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -107,18 +105,9 @@ def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         return status, content
 
 
-def python_with(name: str) -> Path:
-    """The Python of an environment that has a client; made on first use."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    root = cache / "cookiecutter-model-serving-clients" / name
-    python = bin_of(root) / "python"
-    if not (root / "complete").exists():
-        quietly = {"check": True, "env": clean_environment(UV_COMPILE_BYTECODE="1")}
-        processes.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, root], **quietly)
-        command = ["uv", "pip", "install", "-q", "--python", python, *REQUIREMENTS[name]]
-        processes.run(command, **quietly)
-        (root / "complete").touch()
-    return python
+def python_of(client: str) -> Path:
+    """The Python of an environment that has a client."""
+    return python_with(client, REQUIREMENTS[client])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -134,7 +123,7 @@ def ask_with(client: str, address: str, model: Path, folder: Path) -> None:
     """Let a client compare its answers with those of `POST /predict`."""
     case = folder / "case.json"
     case.write_text(json.dumps(case_of(model, address)), encoding="utf-8")
-    command = [python_with(client), CLIENTS / f"with_{client}.py", address, case]
+    command = [python_of(client), CLIENTS / f"with_{client}.py", address, case]
     ended = processes.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"{client}:\n{ended.stdout}{ended.stderr}"
 
@@ -165,7 +154,7 @@ def test_what_the_readme_shows_can_be_run(
     assert len(curls) == 3
     with serving(speaking, environment, models["array"]) as (address, _):
         asked = snippet.replace("127.0.0.1:8000", address)
-        ended = processes.run([python_with("triton"), "-c", asked], capture_output=True, text=True)
+        ended = processes.run([python_of("triton"), "-c", asked], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         assert "setosa" in ended.stdout
         for curl in curls if shutil.which("curl") else ():
@@ -329,7 +318,7 @@ def test_kserve_knows_every_field_of_its_manifests(kserve: Path, tmp_path: Path)
     expected = {wrong: f"{strategy}.rollingUpdate.maxSurges", **dict.fromkeys(manifests, "")}
     assert len(expected) == 4
     for manifest, unknown in expected.items():
-        command = [python_with("kserve"), CLIENTS / "kserve_fields.py", manifest]
+        command = [python_of("kserve"), CLIENTS / "kserve_fields.py", manifest]
         ended = processes.run(command, capture_output=True, text=True, check=True)
         assert ended.stdout == unknown
 

@@ -34,10 +34,10 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install everything on an application but the lifespan and the service's own routes.
 
     It sets `app.state.settings`, `.metrics`, `.tracer`, `.readiness`, `.protocols` and
-    `.versions`. It adds the middleware for request ids, logs, traces, metrics, API keys and CORS; the routes `/livez`,
-    `/readyz`, `/metrics`, `/model` and those of every protocol; the pages at `/` and `/docs`, in
-    place of FastAPI's `/docs` and `/redoc`; errors as problem details (RFC 9457); and the model's
-    types in the OpenAPI document.
+    `.versions`. It adds the middleware for request ids, logs, traces, metrics, API keys and CORS;
+    the routes `/livez`, `/readyz`, `/metrics`, `/model` and those of every protocol; the pages at
+    `/` and `/docs`, in place of FastAPI's `/docs` and `/redoc`; errors as problem details
+    (RFC 9457); and the model's types in the OpenAPI document.
     Raises UsageError if an environment variable of a protocol or a setting of the record is
     invalid.
     """

@@ -1,7 +1,8 @@
-"""The commands about the model: fetch · package · restore · show · drift · card."""
+"""The commands about the model: fetch · push · package · restore · show · drift · card."""
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,9 +30,40 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         description="Download a manifest.json and the artifact in the same directory, verify "
         "both, and write them into the model directory.",
     )
-    fetch.add_argument("source", metavar="URL", help="https URL or path of a manifest.json")
+    fetch.add_argument(
+        "source",
+        metavar="URL",
+        help="https URL or path of a manifest.json, or where `model push` put it: a URL that "
+        "begins with s3://, gs://, az://, abfss://, hf:// or models:/",
+    )
     fetch.add_argument("--sha256", metavar="HEX", help="expected SHA-256 of the manifest")
     fetch.set_defaults(run=_fetch)
+
+    push = commands.add_parser(
+        "push",
+        help="upload the model to where it is kept",
+        description="Verify the model directory and upload its files, then its manifest.json. "
+        "`model fetch` with the same URL brings it back.",
+    )
+    push.add_argument(
+        "target",
+        metavar="URL",
+        help="a folder for this model alone, s3://BUCKET/NAME/VERSION (or gs://, az://, abfss://, "
+        "hf://), or models:/NAME of a registry",
+    )
+    push.add_argument(
+        "--replace", action="store_true", help="replace another model that is there already"
+    )
+    push.add_argument("--alias", help="give the new version of a registry this alias")
+    push.set_defaults(run=_push)
+    for command in (fetch, push):
+        command.add_argument(
+            "--timeout",
+            type=float,
+            default=600,
+            metavar="SECONDS",
+            help="longest time for all of it (default: 600)",
+        )
 
     package = commands.add_parser(
         "package",
@@ -55,7 +87,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "--example", action="store_true", help="print a body for POST /predict instead"
     )
     show.set_defaults(run=_show)
-    for command in (fetch, package, restore, show):
+    for command in (fetch, push, package, restore, show):
         add_model_dir(command)
     add_drift(commands)
     add_card(commands)
@@ -121,14 +153,38 @@ def _names(text: str) -> list[str]:
 
 
 def _fetch(service: Service, options: argparse.Namespace) -> None:
-    from ..model_files.download import FetchError, fetch_model
+    from ..model_files.download import FetchError, Limits, fetch_model
+    from ..model_files.remote import fetch_remote, is_remote
 
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries warn of what they try
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    limits = Limits(total=options.timeout, max_bytes=settings.max_model_bytes)
+    fetch = fetch_remote if is_remote(options.source) else fetch_model
     try:
-        path = fetch_model(options.source, settings.model_dir, sha256=options.sha256)
+        path = fetch(options.source, settings.model_dir, sha256=options.sha256, limits=limits)
     except FetchError as error:
         raise ServiceExit(str(error)) from None
     print(f"fetched {path}")
+
+
+def _push(service: Service, options: argparse.Namespace) -> None:
+    from ..model_files.download import Limits
+    from ..model_files.remote import PushError, push_model
+
+    logging.getLogger().addHandler(logging.NullHandler())
+    settings = load_settings(service.import_settings(), model_dir=options.model_dir)
+    try:
+        push_model(
+            settings.model_dir,
+            options.target,
+            replace=options.replace,
+            alias=options.alias,
+            limits=Limits(total=options.timeout, max_bytes=settings.max_model_bytes),
+            progress=_progress,
+        )
+    except PushError as error:
+        raise ServiceExit(str(error)) from None
+    print(f"pushed {settings.model_dir} to {options.target}")
 
 
 def _package(service: Service, options: argparse.Namespace) -> None:

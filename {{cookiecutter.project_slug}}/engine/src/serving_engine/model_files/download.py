@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests.adapters
@@ -52,6 +52,7 @@ def fetch_model(
     sha256: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 (it never changes)
     progress: Callable[[int, int], object] | None = None,
+    make: Callable[..., Fetch] | None = None,
 ) -> Path:
     """Download a manifest and its files into `target`; return the path of the manifest.
 
@@ -59,13 +60,14 @@ def fetch_model(
     files are in the same directory, or below it.
     sha256: of the manifest, in hex; without it the manifest is not verified.
     progress: called after every tenth with the bytes received and the bytes expected.
+    make: what to call in place of Fetch, to read something else than https and paths.
     A file whose checksum is right already is not downloaded. Raises FetchError, and `target` still
     holds the old model.
     """
     manifest = target / "manifest.json"
     new = manifest
     with _bar_or_lines() if progress is None else contextlib.nullcontext(progress) as report:
-        fetch = _Fetch(target, limits, report)
+        fetch = (make or Fetch)(target, limits, report)
         try:
             target.mkdir(parents=True, exist_ok=True)
             if sha256 is None or _sha256(manifest) != sha256.lower():
@@ -73,9 +75,7 @@ def fetch_model(
             parts = {}
             for name, size, digest in fetch.files_of(new):
                 if _sha256(target / name) != digest:
-                    is_url = "://" in source
-                    file = urljoin(source, name) if is_url else f"{Path(source).parent}/{name}"
-                    parts[name] = fetch.receive(file, digest, size)
+                    parts[name] = fetch.receive(fetch.beside(source, name), digest, size)
             for name, part in parts.items():
                 fetch.publish(part, target / name)
             if new != manifest:
@@ -88,7 +88,9 @@ def fetch_model(
     return manifest
 
 
-class _Fetch:
+class Fetch:
+    """One call of `fetch_model`: receives and verifies parts, then gives them their names."""
+
     def __init__(self, target: Path, limits: Limits, report: Callable[[int, int], object]) -> None:
         self.limits = limits
         self.deadline = time.monotonic() + limits.total
@@ -135,8 +137,7 @@ class _Fetch:
         """Write the download to the sink, or continue where the last attempt ended."""
         if not (self.etag and size):
             sink.truncate(sink.seek(0))
-        local = "://" not in source
-        blocks = iter([Path(source).read_bytes()]) if local else self.download(source, size, sink)
+        blocks = self.blocks(source, size, sink)
         while block := self.next_of(blocks):
             before = sink.tell()
             after = before + len(block)
@@ -151,10 +152,22 @@ class _Fetch:
             got = f"only {sink.tell()} of {size} bytes arrived"
             raise FetchError(f"{self.shown}: {got}. Try again.", retry=0)
 
-    def next_of(self, blocks: Iterator[bytes]) -> bytes:
+    def beside(self, source: str, name: str) -> str:
+        """Where a file is that the manifest at `source` names."""
+        return urljoin(source, name) if "://" in source else f"{Path(source).parent}/{name}"
+
+    def blocks(self, source: str, size: int | None, sink: BinaryIO) -> Iterator[bytes]:
+        """The content of `source`, from the place of the sink; it may move it to the start."""
+        if "://" in source:
+            yield from self.download(source, size, sink)
+        else:
+            with Path(source).open("rb") as file:
+                yield from iter(lambda: file.read(2**20), b"")
+
+    def next_of(self, blocks: Iterator[Any]) -> Any:
         """Read the next block in a thread: a timeout of a socket does not limit the time of a name
         lookup, nor that of a server which sends single bytes."""
-        block: concurrent.futures.Future[bytes] = concurrent.futures.Future()
+        block: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def work() -> None:
             try:
@@ -278,7 +291,13 @@ class _Fetch:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:  # a model may be larger than memory
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,30 @@
+"""Environments for what tests need beside the project: clients of protocols, servers of models.
+
+Each is made on first use and kept between runs in the user's cache, as they are large.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import processes
+from .conftest import bin_of, clean_environment
+
+
+def python_with(name: str, requirements: Sequence[str], key: str = "") -> Path:
+    """The Python of an environment with `requirements`. key: what else it was made from."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    text = "\n".join([sys.version, *requirements, key])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    root = cache / "cookiecutter-model-serving-clients" / name
+    python = bin_of(root) / "python"
+    complete = root / "complete"
+    if not complete.exists() or complete.read_text(encoding="utf-8") != digest:
+        quietly = {"check": True, "env": clean_environment(UV_COMPILE_BYTECODE="1")}
+        processes.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, root], **quietly)
+        command = ["uv", "pip", "install", "-q", "--python", python, *requirements]
+        processes.run(command, **quietly)
+        complete.write_text(digest, encoding="utf-8")
+    return python
