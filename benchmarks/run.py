@@ -3,7 +3,7 @@
     make bench                        against bare uvicorn and the plain pattern
     make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
     make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
-    make bench ARGS=--files           files of 1,000,000 rows, with `predict`: see files.py
+    make bench ARGS=--files           files of 250,000 rows, with `predict`: see files.py
     make bench ARGS=--knobs           with other settings than the defaults
     make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS=--runtimes        the runtimes beside each other (runtimes.py)
@@ -34,7 +34,7 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 import workers
-from files import measure_files, write_files
+from files import MODELS, measure_files, write_files
 from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
 from observers import MODEL, measure_observers, write_observers
@@ -82,7 +82,7 @@ def main() -> None:
                 write_observers(HERE / "observers.md", seen, arguments)
             return
         if arguments.files:
-            service, packaged = prepare(Path(scratch), work, arguments.models, pandas=True)
+            service, packaged = prepare(Path(scratch), work, MODELS, pandas=True)
             command = Path(service.command.split()[0])
             data = work / "models"
             files = measure_files(arguments.rounds, command, data, packaged, Path(scratch))

@@ -28,7 +28,10 @@ ANSWERS = json.loads({{cookiecutter | tojson | string | tojson}})
 # Every file has its name here, those of a whole folder too: on `--overwrite-if-exists` the folder
 # may hold files of the user's, which stay. The tests hold this table to the template's files.
 OPTIONAL = [
-    ({"deployment": ["container", "kubernetes"]}, ".", ["Dockerfile", ".dockerignore"]),
+    (
+        {"deployment": ["container", "kubernetes"]},
+        ".", ["Dockerfile", ".dockerignore", "compose.yaml"],
+    ),
     ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml"]),
     ({"ci": ["github"]}, ".github/workflows", ["ci.yml", "upgrade.yml"]),
     (

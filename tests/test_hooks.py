@@ -213,7 +213,7 @@ def test_without_hooks_a_project_has_every_file_and_the_engine_as_it_is(unpruned
 
 def test_pruning_keeps_what_the_user_has_in_the_same_folders(template, tmp_path):
     project = render(tmp_path / "out", template)
-    theirs = [".github/SUPPORT.md", ".github/workflows/own.yml", "compose.yaml"]
+    theirs = [".github/SUPPORT.md", ".github/workflows/own.yml", "stack.yaml"]
     for path in theirs:
         (project / path).write_text("mine", encoding="utf-8")
     render(tmp_path / "out", template, overwrite=True, deployment="none", ci="none")

@@ -19,7 +19,6 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 WORKFLOWS = sorted(
     path for folder in (ROOT, TEMPLATE) for path in (folder / ".github/workflows").iterdir()
 )
-DEPENDABOT = [folder / ".github/dependabot.yml" for folder in (ROOT, TEMPLATE)]
 TOOLS = Path(sys.executable).parent
 """Where the tools of these tests are, whether PATH has them or not."""
 
@@ -30,19 +29,24 @@ HOOKS = [folder / ".pre-commit-config.yaml" for folder in (ROOT, TEMPLATE)]
 PINS = {
     "actions/attest-build-provenance": ("0f67c3f4856b2e3261c31976d6725780e5e4c373", "v4.1.1"),
     "actions/checkout": ("3d3c42e5aac5ba805825da76410c181273ba90b1", "v7.0.1"),
+    "actions/download-artifact": ("3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c", "v8.0.1"),
     "actions/github-script": ("3a2844b7e9c422d3c10d287c895573f7108da1b3", "v9.0.0"),
     "actions/setup-python": ("5fda3b95a4ea91299a34e894583c3862153e4b97", "v7.0.0"),
     "actions/upload-artifact": ("043fb46d1a93c77aae656e7c1c64a875d1fc6a0a", "v7.0.1"),
     "astral-sh/setup-uv": ("20cfd1bf945f4377ade1205e4dbc17946fc9a30d", "v10.0.1"),
+    "docker/login-action": ("c94ce9fb468520275223c153574b00df6fe4bcc9", "v3.7.0"),
+    "docker/setup-buildx-action": ("8d2750c68a42422c14e847fe6c8ac0403b4cbd6f", "v3.12.0"),
     "re-actors/alls-green": ("05ac9388f0aebcb5727afa17fcccfecd6f8ec5fe", "v1.2.2"),
     "zizmorcore/zizmor-action": ("6fc4b006235f201fdab3722e17240ab420d580e5", "v0.6.1"),
 }
 
-# Every right to write that a job has. All others may read the repository at most.
+# Every right to write that a job has, of our workflows and of the generated ones. All others may
+# read the repository at most.
 WRITES = {
-    ("release.yml", "release"): {"contents", "id-token", "attestations"},
-    ("canary.yml", "report"): {"issues"},
-    ("upgrade.yml", "upgrade"): {"contents", "pull-requests"},
+    (ROOT, "release.yml", "release"): {"contents", "id-token", "attestations"},
+    (ROOT, "canary.yml", "report"): {"issues"},
+    (TEMPLATE, "container.yml", "publish"): {"packages", "id-token", "attestations"},
+    (TEMPLATE, "upgrade.yml", "upgrade"): {"contents", "pull-requests"},
 }
 
 # Started by others with our rights.
@@ -68,6 +72,13 @@ def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from job["steps"]
 
 
+@pytest.fixture(params=["ours", "container", "none"])
+def dependabot(request: pytest.FixtureRequest, render: Render) -> Path:
+    """Our configuration of Dependabot, and those that are generated."""
+    folder = ROOT if request.param == "ours" else render(deployment=request.param)
+    return folder / ".github/dependabot.yml"
+
+
 def run(*command: str | Path) -> None:
     """Fail with the output of a command that failed."""
     ended = processes.run(command, capture_output=True, text=True, check=False)
@@ -82,15 +93,19 @@ def check_schema(schema: str, *paths: Path, transform: str | None = None) -> Non
 
 def test_github_would_accept_every_workflow() -> None:
     check_schema("vendor.github-workflows", *WORKFLOWS)
-    check_schema("vendor.dependabot", *DEPENDABOT)
+
+
+def test_github_would_accept_the_configuration_of_dependabot(dependabot: Path) -> None:
+    check_schema("vendor.dependabot", dependabot)
 
 
 def test_gitlab_would_accept_its_pipeline() -> None:
     check_schema("vendor.gitlab-ci", TEMPLATE / ".gitlab-ci.yml", transform="gitlab-ci")
 
 
-def test_zizmor_finds_nothing_and_is_told_to_ignore_nothing() -> None:
-    audited = (*WORKFLOWS, *DEPENDABOT, *HOOKS)
+def test_zizmor_finds_nothing_and_is_told_to_ignore_nothing(render: Render) -> None:
+    dependabot = (folder / ".github/dependabot.yml" for folder in (ROOT, render()))
+    audited = (*WORKFLOWS, *dependabot, *HOOKS)
     run(TOOLS / "zizmor", "--offline", "--pedantic", "--no-config", "--strict-collection", *audited)
     for path in audited:
         assert "zizmor: ignore" not in path.read_text(encoding="utf-8"), path
@@ -120,7 +135,7 @@ def test_a_job_has_the_rights_it_needs_and_no_others(path: Path) -> None:
     for name, job in workflow["jobs"].items():
         granted = job["permissions"]
         writes = {right for right, level in granted.items() if level == "write"}
-        assert writes == WRITES.get((path.name, name), set()), name
+        assert writes == WRITES.get((path.parents[2], path.name, name), set()), name
         assert {right for right in granted if right not in writes} <= {"contents"}, name
 
 
@@ -150,9 +165,8 @@ def test_a_checkout_leaves_no_token_behind(path: Path) -> None:
             assert step["with"]["persist-credentials"] is False
 
 
-@pytest.mark.parametrize("path", DEPENDABOT, ids=["ours", "generated"])
-def test_updates_are_a_week_old_before_they_are_proposed(path: Path) -> None:
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["updates"]:
+def test_updates_are_a_week_old_before_they_are_proposed(dependabot: Path) -> None:
+    for entry in yaml.safe_load(dependabot.read_text(encoding="utf-8"))["updates"]:
         assert entry["cooldown"]["default-days"] >= 7, entry["package-ecosystem"]
 
 
@@ -201,6 +215,114 @@ def test_hooks_fetch_nothing_but_what_the_project_installs(path: Path) -> None:
     assert [repository["repo"] for repository in config["repos"]] == ["local"]
     for hook in config["repos"][0]["hooks"]:
         assert hook["language"] in {"system", "pygrep", "fail"}, hook["id"]
+
+
+# The image: what it is made of, how it is tried, and what is shipped.
+
+HARDENING = ["--network none", "--read-only", "--cap-drop ALL", "--security-opt no-new-privileges"]
+
+
+def container_jobs(project: Path) -> dict[str, Any]:
+    return load(project / ".github/workflows/container.yml")["jobs"]
+
+
+def script(job: dict[str, Any]) -> str:
+    """What a job of GitHub's runs, on one line for each command."""
+    return "\n".join(step.get("run", "") for step in job["steps"]).replace("\\\n", " ")
+
+
+def test_images_are_pinned_by_digest_and_dependabot_renews_them(render: Render) -> None:
+    """It reads `FROM` lines alone, and each image must have one of its own."""
+    project = render()
+    lines = (project / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    images = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    stages = {line.split()[3] for line in lines if re.match(r"FROM \S+ AS \S+$", line)}
+    pulled = [image for image in images if image not in stages]
+    assert len(pulled) == 2
+    for image in pulled:
+        assert re.fullmatch(r"[\w/]+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
+    assert not [line for line in lines if re.match("ARG|COPY --from=[^bs]", line)]
+    config = yaml.safe_load((project / ".github/dependabot.yml").read_text(encoding="utf-8"))
+    assert "docker" in {entry["package-ecosystem"] for entry in config["updates"]}
+
+
+def test_a_project_without_an_image_asks_for_no_update_of_one(render: Render) -> None:
+    text = (render(deployment="none") / ".github/dependabot.yml").read_text(encoding="utf-8")
+    assert "docker" not in text
+
+
+def test_each_architecture_is_run_on_its_own_machine_and_scanned_before_it_ships(
+    render: Render,
+) -> None:
+    jobs = container_jobs(render())
+    job = jobs["image"]
+    runners = {row["arch"]: row["runner"] for row in job["strategy"]["matrix"]["include"]}
+    assert runners == {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}
+    assert job["runs-on"] == "${{ matrix.runner }}"
+    commands = script(job)
+    order = ["buildx build --load", "docker run --detach", "health=healthy", "docker stop -t 40"]
+    order += ["--fail-on high", "--sbom=true --provenance=mode=max"]
+    found = [commands.index(each) for each in order]
+    assert found == sorted(found)
+    assert jobs["publish"]["needs"] == "image"
+
+
+def test_only_a_release_ships_and_only_what_was_built_before(render: Render) -> None:
+    """The job that may write to the registry runs nothing of the project: it copies."""
+    project = render()
+    assert load(project / ".github/workflows/container.yml")["on"]["release"]["types"] == [
+        "published"
+    ]
+    jobs = container_jobs(project)
+    publish = jobs["publish"]
+    assert publish["if"] == "github.event_name == 'release'"
+    uses = {step["uses"].partition("@")[0] for step in publish["steps"] if "uses" in step}
+    assert "actions/checkout" not in uses
+    assert "actions/attest-build-provenance" in uses
+    assert not re.search(r"buildx build\b|docker (build|run)\b", script(publish))
+    kept = [step for step in jobs["image"]["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert [step["if"] for step in kept] == ["github.event_name == 'release'"]
+    for arch in ("amd64", "arm64"):
+        assert arch in script(publish)
+
+
+def test_every_ci_runs_the_image_as_hardened_as_it_is_checked_here(render: Render) -> None:
+    github = script(container_jobs(render())["image"])
+    pipeline = yaml.safe_load((render(ci="gitlab") / ".gitlab-ci.yml").read_text(encoding="utf-8"))
+    gitlab = "\n".join(pipeline["container"]["script"])
+    checked = (ROOT / "tests/container/check.py").read_text(encoding="utf-8")
+    for flag in HARDENING:
+        assert flag in github
+        assert flag in gitlab
+        assert f'"{flag.replace(" ", "=")}"' in checked
+
+
+def test_gitlab_ships_a_tag_after_the_scan(render: Render) -> None:
+    pipeline = yaml.safe_load((render(ci="gitlab") / ".gitlab-ci.yml").read_text(encoding="utf-8"))
+    assert {"if": "$CI_COMMIT_TAG"} in pipeline["workflow"]["rules"]
+    commands = pipeline["container"]["script"]
+    (push,) = [number for number, line in enumerate(commands) if "--push" in line]
+    assert commands[push].startswith('if [ -n "$CI_COMMIT_TAG" ]')
+    assert "--sbom=true --provenance=mode=max" in commands[push]
+    assert [number for number, line in enumerate(commands) if "scan" in line][-1] < push
+
+
+def test_compose_runs_the_image_hardened_and_gives_it_time_to_drain(render: Render) -> None:
+    project = render()
+    check_schema("vendor.compose-spec", project / "compose.yaml")
+    services = yaml.safe_load((project / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    (service,) = services.values()
+    assert service["build"] == "."
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "user", "volumes", "network_mode"} & set(service)
+    assert {"mem_limit", "pids_limit"} <= set(service)
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    settings = (project / "engine/src/serving_engine/settings.py").read_text(encoding="utf-8")
+    drain = re.findall(r"    drain_(?:delay|timeout): Annotated\[.*\] = ([\d.]+)", settings)
+    assert len(drain) == 2
+    assert int(service["stop_grace_period"].removesuffix("s")) >= sum(map(float, drain)) + 5
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile(render: Render) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+DOCKERFILE = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "Dockerfile"
+PINNED = re.compile(r"python:[\d.]+-slim@sha256:[0-9a-f]{64}")
+"""The base image as the Dockerfile names it."""
 BASE = "python:{}-slim"
 
 # podman's images are kept here, apart from the user's own.
@@ -40,10 +44,15 @@ class Engine:
 
     def build(self, project: Path, image: str, *, must_work: bool = True) -> bool:
         """Build the image of a project. Returns whether that worked."""
-        done = run(self.line("build", *self.build_flags, f"--tag={image}", str(project)))
+        flags = [*self.build_flags, f"--file={self.dockerfile(project)}", f"--tag={image}"]
+        done = run(self.line("build", *flags, str(project)))
         if must_work and done.returncode:
             raise SystemExit(f"FAILED: the build of the image\n{done.stdout}")
         return done.returncode == 0
+
+    def dockerfile(self, project: Path) -> Path:
+        """The Dockerfile of a project."""
+        return project / "Dockerfile"
 
     def image_config(self, image: str) -> dict[str, Any]:
         """The configuration of an image."""
@@ -75,8 +84,18 @@ class Podman(Engine):
 
     def __init__(self) -> None:
         self.prefix = ("podman", f"--root={STORE}/images", f"--runroot={STORE}/run")
+        self.base: str | None = None
         if shutil.which("runc"):
             self.prefix += ("--runtime=runc",)
+
+    def dockerfile(self, project: Path) -> Path:
+        """The Dockerfile of a project, which names the stand-in if there is one."""
+        if self.base is None:
+            return super().dockerfile(project)
+        text = super().dockerfile(project).read_text(encoding="utf-8")
+        path = STORE / "Dockerfile"
+        path.write_text(PINNED.sub(self.base, text), encoding="utf-8")
+        return path
 
     def clean_up(self, image: str) -> None:
         """Remove an image and its layers. (The store is ours: nothing in it is a user's.)"""
@@ -85,12 +104,12 @@ class Podman(Engine):
 
     def stand_in_for_the_base(self) -> None:
         """Build on a stand-in, which is made now unless there is one."""
-        version = stand_in_version()
-        self.name = f"podman, on a stand-in for {BASE.format(version)}"
-        self.build_flags += ("--pull=never", f"--build-arg=PYTHON_VERSION={version}")
-        if run(self.line("image", "exists", BASE.format(version))).returncode:
+        self.base = BASE.format(stand_in_version())
+        self.name = f"podman, on a stand-in for {self.base}"
+        self.build_flags += ("--pull=never",)
+        if run(self.line("image", "exists", self.base)).returncode:
             print("making a stand-in for the base image, with debootstrap", flush=True)
-            make_stand_in(self, BASE.format(version))
+            make_stand_in(self, self.base)
 
 
 def find_engine() -> Engine:
@@ -100,7 +119,8 @@ def find_engine() -> Engine:
     if not shutil.which("podman"):
         sys.exit("needs Docker, or podman and runc")
     podman = Podman()
-    if run(podman.line("pull", BASE.format("3.13"))).returncode:
+    (pinned,) = PINNED.findall(DOCKERFILE.read_text(encoding="utf-8"))
+    if run(podman.line("pull", pinned)).returncode:
         podman.stand_in_for_the_base()
     return podman
 

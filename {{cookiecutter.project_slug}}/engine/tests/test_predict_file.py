@@ -2,8 +2,10 @@
 
 import csv
 import json
+import random
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from serving_engine.cli.predict import blocks, scorer, sources
 from serving_engine.cli.predict.run import PredictOptions, predict_file
 from serving_engine.errors import UsageError
 from serving_engine.runtimes.base import LoadedModel
+from serving_engine.schema.cell_columns import ColumnsCheck
 from serving_engine.schema.predictions import Outputs
-from serving_engine.schema.request_parser import Values
-from serving_engine.schema.signature import Column
+from serving_engine.schema.request_parser import RequestParser, Values
+from serving_engine.schema.signature import Column, Signature
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier, IsolationForest
@@ -430,31 +433,93 @@ def test_a_run_does_not_go_on_with_what_has_changed(
 # Readers.
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "1,2\n3,4\n",
-        "+1,-2.5e-3\n.5,5.\n",
-        " 1,2 \r\n,4\r\n",
-        "\n1,2\n\n3,4",
-        "1e400,1e-400\r3,-0\r",
-        "00012,123456789012345678901234567890\n",
-        "0.1,2.675\n179769313486231570000,4.35\n",
-    ],
-)
-def test_arrow_reads_the_numbers_of_a_table_as_the_reader_without_it(
-    text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def inputs(dtype: str, **more: Any) -> list[Column]:
+    """Columns of a type: one as it is, one that may be null, one with its values enforced."""
+    named = {"name": "a", "dtype": dtype}
+    kinds = [{}, {"nullable": True}, {"nullable": True, "enforce": True, **more}]
+    return [Column.model_validate(named | kind) for kind in kinds]
+
+
+COLUMNS = [
+    *inputs("float64", minimum=-1.0, maximum=1e3),
+    *inputs("float64", categories=[1.0, 2.5]),
+    *inputs("int64", minimum=-1.0, maximum=1e3),
+    *inputs("bool"),
+    *inputs("string", categories=["NA", "1"], words=["NA"]),
+    Column(name="a", dtype="datetime", unit="ns"),
+    Column(name="a", dtype="datetime", unit="s", timezone="UTC", nullable=True),
+]
+FIELDS = [
+    *("1", "+1", " 1 ", "\t1", "007", "1.0", "2.5", ".5", "1.", "1e3", "1E5", "1e", "1e400", "-2"),
+    *("-0", "0x10", "1_0", "1f", ".", "inf", "-Infinity", "9223372036854775807", "1" * 30),
+    *("", "NA", " NA", "nan", "NAN", "nan(1)", "null", "NuLL", "None", "true", "TRUE", "tRUE"),
+    *(" true", "x", "a b", "é😀", "2026-01-31", "2026-01-31T12:00:00Z", "2026-02-31", "\uff11"),
+    *('""', '"1"', '"NA"', '"1,2"', '"1\n2"', '"a""b"', '"1"x', 'x"1"', ' "1"', '"', '"1', "1\x00"),
+]
+
+
+def cells_by(read: Callable[[blocks.TableBlock, list[Column]], Any], text: str, known: Any) -> Any:
+    """The rows of one column that are read and accepted; None if they are not."""
+    block = blocks.TableBlock(text.encode(), ["a", "b"], ",", {"a": known})
+    try:
+        return read(block, [known])
+    except Exception:
+        return None
+
+
+@pytest.mark.parametrize("known", COLUMNS, ids=lambda column: column.dtype)
+def test_arrow_reads_a_table_as_the_reader_without_it_or_leaves_it_to_that(known: Column) -> None:
     pytest.importorskip("pyarrow", reason="it is in the extra `package`")
-    known = {name: Column(name=name, nullable=True) for name in ("b", "a")}
-    columns = list(known.values())
+    signature = Signature(layout="frame", inputs=[known], task="regression")
+    parser = RequestParser(signature, max_rows=100)
+    check = ColumnsCheck(signature)
 
-    def read() -> Any:
-        return blocks.TableBlock(text.encode(), ["a", "b"], ",", known).matrix(columns)
+    def by_arrow(block: blocks.TableBlock, columns: list[Column]) -> list[Any]:
+        rows = block.by_column(columns)
+        check(rows)
+        return list(rows)
 
-    by_arrow = read()
-    monkeypatch.setattr(blocks, "_arrow_csv", lambda: None)
-    assert np.array_equal(by_arrow, read(), equal_nan=True)
+    def by_field(block: blocks.TableBlock, columns: list[Column]) -> list[Any]:
+        rows = [[cell] for cell in block.cells(columns[0])]
+        return list(map(list, parser.check({"instances": rows}).values))
+
+    ends = ["\n", "\r\n", "\r", "\n\n"]
+    texts = [f"{field},b{end}" for field in FIELDS for end in ends[:2]]
+    choose = random.Random(0)
+    for number in range(200):
+        fields = choose.sample(FIELDS, 2)
+        texts.append(
+            "".join(f"{field},{choose.choice(FIELDS)}{ends[number % 4]}" for field in fields)
+        )
+    decided = 0
+    for text in texts:
+        found = cells_by(by_arrow, text, known)
+        assert found is None or repr(found) == repr(cells_by(by_field, text, known)), repr(text)
+        decided += found is not None
+    assert decided
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("layout", ["array", "frame"])
+def test_arrow_reads_what_fits(
+    kind: str, layout: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Field by field, it takes three times as long."""
+    pytest.importorskip("pyarrow", reason="it is in the extra `package`")
+    for block in (blocks.TableBlock, blocks.BatchBlock):
+        monkeypatch.setattr(block, "cells", lambda *_: pytest.fail("field by field"))
+    row: dict[str, Any] = {"a": 1.5, "b": -2.0}
+    if layout == "frame":
+        row |= {"n": 7, "yes": True, "text": 'Rio, or "near"'}
+    rows = write_rows(tmp_path / f"rows.{kind}", [row, row | {"a": 3.0}])
+    dtypes = {float: "float64", int: "int64", bool: "bool", str: "string"}
+    columns = [Column(name=name, dtype=dtypes[type(cell)]) for name, cell in row.items()]
+    signature = Signature(layout=layout, inputs=columns, task="regression")
+    with closing(sources.open_source(rows, signature)) as source:
+        (block, _), *rest = source.blocks()
+        assert not rest
+        values = source.parse(block).by_column(columns)
+    assert list(values) == [list(row.values()), [3.0, *list(row.values())[1:]]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

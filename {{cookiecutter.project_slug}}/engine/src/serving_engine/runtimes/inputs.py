@@ -1,16 +1,17 @@
 """Builds the input of a model from the rows of a batch, as the layout says."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from ..model_files.load_errors import LibraryMissing
+from ..schema.cell_columns import CellColumns, Cells
 from ..schema.predictions import Outputs
 from ..schema.request_parser import Values
-from ..schema.signature import Cell, CellRows, Column, Signature
+from ..schema.signature import CellRows, Column, Signature
 
 
 class MixedNulls(Exception):
@@ -50,7 +51,8 @@ def input_builder(
     inputs = signature.inputs
 
     def frame(rows: Values) -> Any:
-        columns = zip(inputs, zip(*rows, strict=True), strict=True)
+        by_column = rows.columns if isinstance(rows, CellColumns) else zip(*rows, strict=True)
+        columns = zip(inputs, by_column, strict=True)
         return pandas.DataFrame(
             {column.name: _series(pandas, column, cells, mixed_nulls) for column, cells in columns}
         )
@@ -62,6 +64,7 @@ def predict_groups(
     predict: Callable[[Values], Outputs], signature: Signature, rows: CellRows
 ) -> Outputs:
     """Predict rows with different nulls: one call for each group of rows with the same."""
+    rows = list(rows)
     groups = rows_by_nulls(signature, rows)
     parts = [predict([rows[number] for number in numbers]) for numbers in groups]
     return Outputs.joined(parts).take(np.argsort(np.concatenate(groups)))
@@ -83,7 +86,7 @@ def rows_by_nulls(signature: Signature, rows: CellRows) -> list[list[int]]:
     return list(groups.values())
 
 
-def _series(pandas: Any, column: Column, cells: Sequence[Cell], mixed_nulls: bool) -> Any:
+def _series(pandas: Any, column: Column, cells: Cells, mixed_nulls: bool) -> Any:
     """One column as `pandas.read_csv` would read it, NaN for null; or a Categorical."""
     if column.categorical:
         known = set(column.categories or ())
@@ -93,7 +96,7 @@ def _series(pandas: Any, column: Column, cells: Sequence[Cell], mixed_nulls: boo
     if simple is not None:
         return simple(pandas, column, cells)
     if column.nullable and None in cells:
-        if not mixed_nulls and cells.count(None) < len(cells):
+        if not mixed_nulls and any(cell is not None for cell in cells):
             raise MixedNulls
         if column.dtype == "int64":
             return np.array(cells, dtype=np.float64)
@@ -101,7 +104,7 @@ def _series(pandas: Any, column: Column, cells: Sequence[Cell], mixed_nulls: boo
     return np.array(cells, dtype=np.bool_ if column.dtype == "bool" else np.int64)
 
 
-def _datetimes(pandas: Any, column: Column, cells: Sequence[Cell]) -> Any:
+def _datetimes(pandas: Any, column: Column, cells: Cells) -> Any:
     """A Series of datetimes with the unit and the timezone of a column, NaT for null.
 
     cells: ISO 8601 text.
@@ -113,7 +116,7 @@ def _datetimes(pandas: Any, column: Column, cells: Sequence[Cell]) -> Any:
     return (series if zone is None else series.dt.tz_convert(zone)).dt.as_unit(column.unit)
 
 
-_SERIES: dict[str, Callable[[Any, Column, Sequence[Cell]], Any]] = {
+_SERIES: dict[str, Callable[[Any, Column, Cells], Any]] = {
     "string": lambda pandas, _, cells: pandas.array(cells, dtype="str"),
     "float64": lambda _pandas, _, cells: np.array(cells, dtype=np.float64),
     "datetime": _datetimes,

@@ -76,7 +76,7 @@ class RequestParser:
         brackets = sum(name.count("[") + name.count("{") for name in self._columns)
         self._max_containers = _SLACK * (2 + max_rows * (1 + brackets))
         self._has_strings = any(column.dtype == "string" for column in signature.inputs)
-        cells = [_cell_schema(column) for column in signature.inputs]
+        cells = [cell_schema(column) for column in signature.inputs]
         fields = zip(self._columns, map(_member, signature.inputs, cells), strict=True)
         self._by_name = _body_validator(core_schema.typed_dict_schema(dict(fields)), max_rows)
         self._names = frozenset(self._columns)
@@ -195,7 +195,8 @@ def _member(column: Column, cell: core_schema.CoreSchema) -> core_schema.TypedDi
     )
 
 
-def _cell_schema(column: Column) -> core_schema.CoreSchema:
+def cell_schema(column: Column) -> core_schema.CoreSchema:
+    """The schema of a value of a column."""
     value = _VALUE_SCHEMAS[column.dtype](column)
     if column.allowed is not None:
         value = core_schema.chain_schema([value, core_schema.literal_schema(column.allowed)])

@@ -34,6 +34,7 @@ BOOLEANS = {
 }
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity)", re.I)
+_INTEGER = re.compile(" *[+-]?[0-9]+ *")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -63,21 +64,21 @@ def parse_column(texts: Sequence[str], column: Column) -> list[Cell]:
     """The values of a column's fields: `parse_cell` of each, faster where it is the same."""
     if column.dtype == "float64":
         known = texts
-        if not is_decimal("".join(texts).encode()):
+        if not _is_decimal("".join(texts).encode()):
             known = ["" if text in MISSING else text for text in texts]
-        if known is texts or is_decimal("".join(known).encode()):
+        if known is texts or _is_decimal("".join(known).encode()):
             with suppress(ValueError):
                 return [float(text) if text else None for text in known]
     cells = {text: parse_cell(text, column) for text in set(texts)}
     return [cells[text] for text in texts]
 
 
-def is_decimal(text: bytes, others: bytes = b"") -> bool:
-    """Whether a text has only characters of decimal numbers, and `others`.
+def _is_decimal(text: bytes) -> bool:
+    """Whether a text has only characters of decimal numbers.
 
     What `float` makes of such a field, or refuses, is what `parse_number` does.
     """
-    return not text.translate(None, b"0123456789.+-eE " + others)
+    return not text.translate(None, b"0123456789.+-eE ")
 
 
 def parse_cell(text: str, column: Column) -> Cell:
@@ -95,7 +96,9 @@ def parse_cell(text: str, column: Column) -> Cell:
     number = parse_number(text)
     if number is None:
         return text
-    return int(text) if column.dtype == "int64" and number.is_integer() else number
+    # All digits of a long integer. 1.0 and 1e3 are integers too, which `int` does not read.
+    exact = column.dtype == "int64" and number.is_integer() and _INTEGER.fullmatch(text)
+    return int(text) if exact else number
 
 
 def parse_number(text: str) -> float | None:

@@ -1,16 +1,18 @@
 """The rows of a block: a part of a file that one call of `Block` parses, in any process.
 
-A block of text is whole lines, one of Parquet is a batch of Arrow. `cells` and `matrix` read all
-rows at once and raise an exception if one is not as expected; `rows` then reads them one by one.
+A block of text is whole lines, one of Parquet is a batch of Arrow. There are three ways to read it,
+each slower than the one before and asked where that raises an exception: `by_column` and `matrix`,
+`cells`, and `rows`, which reads row by row and says what is wrong.
 """
 
 import csv
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
-from io import BytesIO, StringIO
+from functools import cached_property
+from io import StringIO
 from types import NoneType
 from typing import Any
 
@@ -19,8 +21,10 @@ import orjson
 from numpy.typing import NDArray
 
 from ...build_model.row_files import Row, import_pyarrow, json_value
+from ...schema.cell_columns import CellColumns, Cells
 from ...schema.signature import Cell, Column
-from ...schema.text_cells import is_decimal, parse_cell, parse_column, read_fields
+from ...schema.text_cells import parse_cell, parse_column, read_fields
+from .arrow_columns import batch_columns, table_columns
 
 _NUMBERS = {float, int, NoneType}
 _BOOLEANS = {bool, NoneType}
@@ -47,12 +51,22 @@ class Block(ABC):
     def rows(self) -> Iterator[Row | Unreadable]:
         """Each row by column name."""
 
+    def by_column(self, columns: Sequence[Column]) -> CellColumns:
+        """The values of columns. Raises any exception if `cells` may differ, or is to be asked."""
+        raise NotImplementedError
+
     def matrix(self, columns: Sequence[Column]) -> Matrix:
         """The values of columns of numbers and booleans as an array (n, columns), NaN for null.
 
         Raises any exception if a value has another type.
         """
+        with suppress(Exception):
+            return np.column_stack([_numbers(cells) for cells in self.by_column(columns).columns])
         return np.column_stack([_floats(self.cells(column), column) for column in columns])
+
+
+def _numbers(cells: Cells) -> Matrix:
+    return np.array(cells, dtype=np.float64)
 
 
 def _floats(cells: Sequence[Cell], column: Column) -> Matrix:
@@ -87,33 +101,8 @@ class TableBlock(Block):
     def _text(self) -> StringIO:
         return StringIO(self._data.decode(), newline="")
 
-    def matrix(self, columns: Sequence[Column]) -> Matrix:
-        """The values as an array, by Arrow's reader where it reads what `parse_cell` does: where
-        there are only decimal numbers and empty fields. It is several times faster."""
-        arrow = _arrow_csv()
-        boolean = any(column.dtype == "bool" for column in columns)
-        if (
-            arrow is None
-            or boolean
-            or not is_decimal(self._data, f"{self._delimiter}\r\n".encode())
-        ):
-            return super().matrix(columns)
-        try:
-            table = arrow.csv.read_csv(
-                BytesIO(self._data),
-                arrow.csv.ReadOptions(
-                    use_threads=False, block_size=2 * len(self._data), column_names=self._names
-                ),
-                arrow.csv.ParseOptions(delimiter=self._delimiter, quote_char=False),
-                arrow.csv.ConvertOptions(
-                    column_types={column.name: arrow.float64() for column in columns},
-                    include_columns=[column.name for column in columns],
-                    include_missing_columns=True,
-                ),
-            )
-        except arrow.ArrowInvalid:
-            return super().matrix(columns)
-        return np.column_stack([column.to_numpy() for column in table.columns])
+    def by_column(self, columns: Sequence[Column]) -> CellColumns:
+        return table_columns(self._data, self._names, self._delimiter, columns)
 
     def rows(self) -> Iterator[Row | Unreadable]:
         lines = read_fields(self._text(), self._delimiter)
@@ -134,16 +123,6 @@ class TableBlock(Block):
                     for name, text in zip(self._names, texts, strict=True)
                     if name in self._known
                 }
-
-
-@cache
-def _arrow_csv() -> Any:
-    """The library pyarrow, if it is installed."""
-    try:
-        import pyarrow.csv
-    except ImportError:
-        return None
-    return pyarrow
 
 
 class LinesBlock(Block):
@@ -185,20 +164,8 @@ class BatchBlock(Block):
             return [None] * len(self._batch)
         return [json_value(value) for value in self._batch.column(column.name).to_pylist()]
 
-    def matrix(self, columns: Sequence[Column]) -> Matrix:
-        return np.column_stack([self._floats(column) for column in columns])
-
-    def _floats(self, column: Column) -> Matrix:
-        if column.name not in self._batch.schema.names:
-            return np.full(len(self._batch), np.nan)
-        values = self._batch.column(column.name)
-        types = self._arrow.types
-        number = types.is_integer(values.type) or types.is_floating(values.type)
-        if not (types.is_boolean(values.type) if column.dtype == "bool" else number):
-            raise TypeError(column.name)
-        floats = values.cast(self._arrow.float64(), safe=False)
-        array: Matrix = floats.to_numpy(zero_copy_only=False)
-        return array
+    def by_column(self, columns: Sequence[Column]) -> CellColumns:
+        return batch_columns(self._batch, columns)
 
     def rows(self) -> Iterator[Row | Unreadable]:
         for row in self._batch.to_pylist():

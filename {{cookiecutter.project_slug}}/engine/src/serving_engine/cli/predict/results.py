@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ class Csv(ResultFormat):
             _spread(_fields(column.values(outputs)), numbers, count, empty)
             for column in self._columns
         ]
-        return "".join(f"{','.join(fields)}\n" for fields in zip(*columns, strict=True)).encode()
+        lines = map(",".join, zip(*columns, strict=True))
+        return "\n".join(chain(lines, [""])).encode()
 
 
 def _fields(values: Any) -> list[str]:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import FieldError, RequestError
 from ...runtimes.base import LoadedModel
+from ...schema.cell_columns import ColumnsCheck
 from ...schema.number_check import NumberCheck
 from ...schema.predictions import Outputs
 from ...schema.request_parser import RequestParser, Values
@@ -54,6 +56,7 @@ class Scorer:
         self._parser = RequestParser(signature, max_rows=_ANY_NUMBER)
         check = NumberCheck(signature)
         self._check = check if signature.layout == "array" and check.complete else None
+        self._check_columns = ColumnsCheck(signature)
 
     def __call__(self, block: Block) -> Scored:
         """Predict the rows of a block."""
@@ -80,6 +83,10 @@ class Scorer:
             if self._check is not None:
                 matrix = block.matrix(self._inputs)
                 return matrix if self._check.fits(matrix).all() else None
+            with suppress(Exception):
+                rows_by_column = block.by_column(self._inputs)
+                self._check_columns(rows_by_column)
+                return rows_by_column
             columns = [block.cells(column) for column in self._inputs]
             rows = list(map(list, zip(*columns, strict=True)))
             return self._parser.check({"instances": rows}).values
