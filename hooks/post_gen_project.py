@@ -29,13 +29,13 @@ ANSWERS = json.loads({{cookiecutter | tojson | string | tojson}})
 # may hold files of the user's, which stay. The tests hold this table to the template's files.
 OPTIONAL = [
     (
-        {"deployment": ["container", "kubernetes"]},
+        {"deployment": ["container", "kubernetes", "ray-serve"]},
         ".", ["Dockerfile", ".dockerignore", "compose.yaml"],
     ),
     ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml"]),
     ({"ci": ["github"]}, ".github/workflows", ["ci.yml", "upgrade.yml"]),
     (
-        {"ci": ["github"], "deployment": ["container", "kubernetes"]},
+        {"ci": ["github"], "deployment": ["container", "kubernetes", "ray-serve"]},
         ".github", ["workflows/container.yml"],
     ),
     ({"ci": ["gitlab"]}, ".", [".gitlab-ci.yml"]),
@@ -64,6 +64,11 @@ OPTIONAL = [
         {"deployment": ["kubernetes"], "protocols": ["open-inference", "all"]},
         "deploy/kserve",
         ["runtime.yaml", "model-in-image.yaml", "model-in-storage.yaml"],
+    ),
+    ({"deployment": ["ray-serve"]}, "deploy/ray", ["serve.yaml", "rayservice.yaml"]),
+    (
+        {"deployment": ["ray-serve"]},
+        "engine/src/serving_engine", ["cli/predict/ray_job.py", "process/ray_serve.py"],
     ),
     (
         {"protocols": ["open-inference", "all"]},

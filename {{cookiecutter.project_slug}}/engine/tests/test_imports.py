@@ -167,6 +167,7 @@ def required_modules() -> set[str]:
         "pydantic",
         "pydantic_core",
         "pydantic_settings",
+        "ray",
         "requests",
         "scipy",
         "sklearn",
