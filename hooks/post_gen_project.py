@@ -1,8 +1,8 @@
 """Removes what was not chosen, records the template, fetches the model; does not fail without one.
 
-It removes nothing but files of OPTIONAL, and writes nothing but .template.json, engine/SHA256SUMS
-and model/ while that has no other model. An exit code other than 0 makes cookiecutter delete the
-project that it has just made.
+It removes nothing but files of `_optional` in cookiecutter.json, and writes nothing but
+.template.json, engine/SHA256SUMS and model/ while that has no other model. An exit code other than
+0 makes cookiecutter delete the project that it has just made.
 """
 
 import sys
@@ -23,76 +23,6 @@ from pathlib import Path
 
 # As data: an answer pasted between quotes would be code.
 ANSWERS = json.loads({{cookiecutter | tojson | string | tojson}})
-
-# What is not in every project: the answers that keep it, its folder, its files there.
-# Every file has its name here, those of a whole folder too: on `--overwrite-if-exists` the folder
-# may hold files of the user's, which stay. The tests hold this table to the template's files.
-OPTIONAL = [
-    (
-        {"deployment": ["container", "kubernetes", "ray-serve"]},
-        ".", ["Dockerfile", ".dockerignore", "compose.yaml"],
-    ),
-    ({"ci": ["github"]}, ".github", ["CODEOWNERS", "dependabot.yml"]),
-    ({"ci": ["github"]}, ".github/workflows", ["ci.yml", "upgrade.yml"]),
-    (
-        {"ci": ["github"], "deployment": ["container", "kubernetes", "ray-serve"]},
-        ".github", ["workflows/container.yml"],
-    ),
-    ({"ci": ["gitlab"]}, ".", [".gitlab-ci.yml"]),
-    (
-        {"model_runtime": ["scikit-learn"]},
-        "src/{{cookiecutter.project_slug.replace('-','_')}}", ["transformers.py"],
-    ),
-    (
-        {"model_runtime": ["python"]},
-        "src/{{cookiecutter.project_slug.replace('-','_')}}", ["model.py"],
-    ),
-    ({"protocols": ["all"], "deployment": ["container", "kubernetes"]}, ".", ["azureml.yml"]),
-    (
-        {"deployment": ["kubernetes"]},
-        "deploy/kubernetes",
-        [
-            "base/deployment.yaml", "base/horizontalpodautoscaler.yaml", "base/kustomization.yaml",
-            "base/networkpolicy.yaml", "base/poddisruptionbudget.yaml", "base/service.yaml",
-            "components/keda/kustomization.yaml", "components/keda/scaledobject.yaml",
-            "components/model-home/kustomization.yaml",
-            "components/model-home/serviceaccount.yaml",
-            "overlays/production/kustomization.yaml", "overlays/production/servicemonitor.yaml",
-        ],
-    ),
-    (
-        {"deployment": ["kubernetes"], "protocols": ["open-inference", "all"]},
-        "deploy/kserve",
-        ["runtime.yaml", "model-in-image.yaml", "model-in-storage.yaml"],
-    ),
-    ({"deployment": ["ray-serve"]}, "deploy/ray", ["serve.yaml", "rayservice.yaml"]),
-    (
-        {"deployment": ["ray-serve"]},
-        "engine/src/serving_engine", ["cli/predict/ray_job.py", "process/ray_serve.py"],
-    ),
-    (
-        {"protocols": ["open-inference", "all"]},
-        "engine/src/serving_engine/protocols/open_inference",
-        [
-            "__init__.py", "compression.py", "content_types.py", "datatypes.py", "messages.py",
-            "openapi.py", "routes.py", "statistics.py", "tensors.py",
-        ],
-    ),
-    ({"protocols": ["open-inference", "all"]}, "engine/tests", ["test_open_inference.py"]),
-    (
-        {"protocols": ["all"]},
-        "engine/src/serving_engine/protocols",
-        [
-            "azure.py", "vertex.py", "mlflow/__init__.py", "mlflow/inputs.py",
-            "mlflow/media_types.py", "mlflow/npy.py", "mlflow/outputs.py", "mlflow/routes.py",
-        ],
-    ),
-    (
-        {"protocols": ["all"]},
-        "engine/tests",
-        ["test_azure.py", "test_mlflow.py", "test_sagemaker.py", "test_vertex.py"],
-    ),
-]
 
 SAMPLE = f"samples/{ANSWERS['model_runtime']}/manifest.json"
 SAMPLE_SHA256 = {
@@ -156,12 +86,17 @@ def say(*lines):
 
 
 def prune(project):
-    """Remove the files of OPTIONAL that the answers do not keep, and the folders this empties."""
-    for needs, folder, names in OPTIONAL:
-        if all(ANSWERS[question] in choices for question, choices in needs.items()):
+    """Remove the optional files that the answers do not keep, and the folders this empties.
+
+    Every file has its name in the table, those of a whole folder too: on `--overwrite-if-exists` the
+    folder may hold files of the user's, which stay.
+    """
+    package = ANSWERS["project_slug"].replace("-", "_")
+    for row in ANSWERS["_optional"]:
+        if all(ANSWERS[question] in choices for question, choices in row["needs"].items()):
             continue
-        for name in names:
-            remove(project, project / folder / name)
+        for name in row["files"]:
+            remove(project, project / row["folder"].replace("PACKAGE", package) / name)
 
 
 def remove(project, file):

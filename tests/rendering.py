@@ -143,9 +143,9 @@ def constant(name, hook="post_gen_project"):
 def optional_files():
     """The files that not every project has, by path: the answers that keep each."""
     return {
-        (Path(folder) / name).as_posix(): needs
-        for needs, folder, names in constant("OPTIONAL")
-        for name in names
+        (Path(row["folder"].replace("PACKAGE", PACKAGE)) / name).as_posix(): row["needs"]
+        for row in SETTINGS["_optional"]
+        for name in row["files"]
     }
 
 

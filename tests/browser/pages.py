@@ -34,13 +34,15 @@ mixed = pd.DataFrame({"area": random.random(60).round(2), "city": ["Oslo", "Bern
                       "new": [True, False] * 30})
 texts = pd.DataFrame({"text": ["good film", "bad film", "so good", "so bad"] * 15})
 first = (numbers.a > 0.5).astype(int)
-encode = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["city"]), remainder="passthrough")
+encoder = OneHotEncoder(handle_unknown="ignore")
+encode = make_column_transformer((encoder, ["city"]), remainder="passthrough")
+several = np.c_[first, first + random.integers(0, 2, 60)]
 models = {
     "text": (make_pipeline(TfidfVectorizer(), LogisticRegression()), texts, ["good", "bad"] * 30),
     "mixed": (make_pipeline(encode, LinearRegression()), mixed, mixed.area * 100),
     "values": (LinearRegression(), numbers, numbers[["a", "b"]]),
     "multilabel": (RandomForestClassifier(3, random_state=0), numbers, np.c_[first, 1 - first]),
-    "several": (RandomForestClassifier(3, random_state=0), numbers, np.c_[first, first + random.integers(0, 2, 60)]),
+    "several": (RandomForestClassifier(3, random_state=0), numbers, several),
     "clusters": (KMeans(3, n_init=1, random_state=0), numbers, None),
     "outliers": (IsolationForest(n_estimators=5, random_state=0), numbers, None),
 }
