@@ -1048,7 +1048,7 @@ GUARDS = [
     ),
     guard(
         "counting that fails",
-        "Batcher._call_observer",
+        "ModelMetrics._count_or_end",
         swap("except Exception", "except KeyError"),
         "test_model_metrics",
     ),
