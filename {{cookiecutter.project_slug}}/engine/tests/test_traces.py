@@ -181,13 +181,13 @@ def test_a_collector_that_fails_costs_traces_and_one_line(
     collector.status = 503
     for number in range(1, 4):
         assert predict(client, manifest).status_code == 200
-        wait_until(lambda n=number: samples(client.get("/metrics").text)[DROPPED] == n)
+        wait_until(lambda n=number: samples(client.get("/metrics").text)[DROPPED] == n, 10)
     lines = [record.getMessage() for record in caplog.records if record.name == "traces"]
     assert len(lines) == 1
     assert "the collector returned 503" in lines[0]
     collector.status = 200
     predict(client, manifest)
-    wait_until(lambda: "traces are delivered again" in caplog.text)
+    wait_until(lambda: "traces are delivered again" in caplog.text, 10)
     assert samples(client.get("/metrics").text)[DROPPED] == 3
 
 
