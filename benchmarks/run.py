@@ -8,6 +8,7 @@
     make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS=--runtimes        the runtimes beside each other (runtimes.py)
     make bench ARGS=--shadow          with and without a record and a shadow (observers.py)
+    make bench ARGS=--tracing         with 1 % of the requests traced, and without (tracing.py)
     make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
     make bench ARGS='--against DIR'   against another project, such as one that an earlier commit
                                       rendered, where `uv sync --no-dev --compile-bytecode` was run
@@ -55,6 +56,7 @@ from servers import (
     uv,
     with_model,
 )
+from tracing import measure_tracing
 
 ROOT = HERE.parent
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -80,6 +82,10 @@ def main() -> None:
             seen = measure_observers(arguments, service, data, packaged[MODEL], Path(scratch))
             if arguments.write:
                 write_observers(HERE / "observers.md", seen, arguments)
+            return
+        if arguments.tracing:
+            service, packaged = prepare(Path(scratch), work, arguments.models, extra="trace")
+            measure_tracing(arguments, service, work / "models", packaged, Path(scratch))
             return
         if arguments.files:
             service, packaged = prepare(Path(scratch), work, MODELS, pandas=True)
@@ -128,6 +134,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", action="store_true", help="measure workers instead")
     parser.add_argument("--runtimes", action="store_true", help="measure the runtimes instead")
     parser.add_argument("--shadow", action="store_true", help="measure record and shadow instead")
+    parser.add_argument("--tracing", action="store_true", help="measure what traces cost instead")
     parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
     parser.add_argument("--against", type=Path, metavar="DIR", help="measure another project")
     parser.add_argument("--only", help="names of peers, separated by commas")
@@ -142,11 +149,16 @@ def parse() -> argparse.Namespace:
 
 
 def prepare(
-    scratch: Path, work: Path, models: list[str], trees: int = 0, pandas: bool = False
+    scratch: Path,
+    work: Path,
+    models: list[str],
+    trees: int = 0,
+    pandas: bool = False,
+    extra: str = "",
 ) -> tuple[Server, dict[str, Path]]:
     """Render and install the service; fit the models; package them as users do.
 
-    pandas: whether the extra `package` is installed too.
+    pandas: whether the extra `package` is installed too. extra: one of the engine's to install.
     """
     project = Path(
         cookiecutter(
@@ -156,8 +168,10 @@ def prepare(
     # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
     if "mixed" in models:
         uv("add", "--no-sync", "serving-engine[frame]", cwd=project)
-    extra = ["--extra", "package"] if pandas else []
-    uv("sync", "--compile-bytecode", "--no-dev", *extra, cwd=project)
+    if extra:
+        uv("add", "--no-sync", f"serving-engine[{extra}]", cwd=project)
+    extras = ["--extra", "package"] if pandas else []
+    uv("sync", "--compile-bytecode", "--no-dev", *extras, cwd=project)
     service = service_of(project, OURS)
     data = work / "models"
     fitted = ["--large", str(trees)] if trees else []

@@ -356,9 +356,7 @@ GUARDS = [
     guard("threads that hang", "PredictionThreads.close", cut("PATIENCE"), "test_faults"),
     guard("content type", "check_json", never("_JSON"), "test_errors"),
     guard("content encoding", "check_not_encoded", never('"content-encoding"'), "test_errors"),
-    guard(
-        "request-id pattern", "_client_id", ignoring("_REQUEST_ID"), "test_logs", "test_requests"
-    ),
+    guard("request-id pattern", "_ids", ignoring("_REQUEST_ID"), "test_logs", "test_requests"),
     guard(
         "last safety net",
         "RequestMiddleware.__call__",
@@ -1086,4 +1084,60 @@ GUARDS = [
         module="client",
     ),
     guard("a client at its limit", "Run.limited_by_client", swap("0.99", "0.5"), "test_bench"),
+    # Traces, metrics and logs: bounded, never forged, never in the way of a request.
+    guard(
+        "bounded labels",
+        "ModelMetrics._keys",
+        swap("names[:MAX_LABELS]", "names"),
+        "test_model_metrics",
+    ),
+    guard(
+        "labels without line ends",
+        "ModelMetrics._keys",
+        swap("printable(name)", "name"),
+        "test_model_metrics",
+    ),
+    guard(
+        "warm-up not counted",
+        "Model.__init__",
+        swap("Metrics(),", "metrics,"),
+        "test_model_metrics",
+    ),
+    guard(
+        "counting that fails",
+        "ModelMetrics._count_or_end",
+        swap("except Exception", "except KeyError"),
+        "test_model_metrics",
+    ),
+    guard("trusted proxies", "client_address", never("_is_trusted"), "test_client_address"),
+    guard(
+        "headers that disagree",
+        "client_address",
+        swap("len(found) == 1", "found"),
+        "test_client_address",
+    ),
+    guard(
+        "bounded chain of proxies",
+        "_last_untrusted",
+        swap("chain[: -MAX_HOPS - 1 : -1]", "chain[::-1]"),
+        "test_client_address",
+    ),
+    guard("errors always logged", "AccessLog._skips", never("FIRST_ERROR"), "test_logs"),
+    guard("bounded queue of traces", "SpanExporter.put", never("MAX_QUEUED"), "test_traces"),
+    guard(
+        "a collector that fails",
+        "SpanExporter._deliver",
+        swap("except Exception", "except KeyError"),
+        "test_traces",
+    ),
+    guard("a collector that rejects", "Collector.send", never("_ACCEPTED"), "test_traces"),
+    guard(
+        "traces flushed in the drain",
+        "RequestMiddleware._with_tracer",
+        without("stop"),
+        "test_traces",
+    ),
+    guard("probes are no spans", "RequestMiddleware.__call__", always("_untraced"), "test_traces"),
+    guard("sampling of the caller", "Tracer._is_sampled", never("_follows_parent"), "test_traces"),
+    guard("valid traceparent", "read_trace", never("_FIRST_VERSION"), "test_traces"),
 ]

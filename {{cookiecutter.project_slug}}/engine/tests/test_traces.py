@@ -1,17 +1,9 @@
 """Traces: the headers of W3C Trace Context, and the spans that a real collector receives."""
 
-import gzip
 import json
 import logging
-import re
-import signal
-import socket
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +16,9 @@ from serving_engine.telemetry.span_export import Collector, SpanExporter
 from serving_engine.telemetry.trace_context import RequestSpan, Trace, read_trace
 from serving_engine.telemetry.tracing import Tracer
 
+from .collector import CollectorServer, running_collector
 from .models import example_row
-from .service import Service, environment, samples, wait_until
+from .service import samples, wait_until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -33,90 +26,23 @@ TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 DROPPED = ("serving_traces_dropped_total",)
 
 
-class CollectorServer(ThreadingHTTPServer):
-    """A collector: `spans` are those that it has received, as dicts of plain values.
-
-    status: that it returns. gate: it returns nothing while this is cleared.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.spans: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.status = 200
-        self.gate = threading.Event()
-        self.gate.set()
-        super().__init__(("127.0.0.1", 0), CollectorHandler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def named(self, name: str) -> list[dict[str, Any]]:
-        return [span for span in self.spans if span["name"] == name]
-
-
-class CollectorHandler(BaseHTTPRequestHandler):
-    server: CollectorServer
-
-    def do_POST(self) -> None:
-        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.gate.wait(30)
-        if self.server.status == 200:
-            if self.headers["Content-Encoding"] == "gzip":
-                body = gzip.decompress(body)
-            message = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
-            self.server.headers.append({"path": self.path, **dict(self.headers.items())})
-            for resource in message.resource_spans:
-                about = values(resource.resource.attributes)
-                for scope in resource.scope_spans:
-                    self.server.spans += [decoded(span, about) for span in scope.spans]
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def values(attributes: Any) -> dict[str, Any]:
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
-
-
-def decoded(span: Any, resource: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": span.name,
-        "trace": span.trace_id.hex(),
-        "id": span.span_id.hex(),
-        "parent": span.parent_span_id.hex(),
-        "start": span.start_time_unix_nano,
-        "end": span.end_time_unix_nano,
-        "status": span.status.code,
-        "kind": span.kind,
-        "resource": resource,
-        **values(span.attributes),
-    }
-
-
 @pytest.fixture
 def collector() -> Iterator[CollectorServer]:
-    pytest.importorskip("opentelemetry.proto", reason="needs the extra `trace`")
-    with CollectorServer() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with running_collector() as server:
         yield server
-        server.gate.set()
-        server.shutdown()
 
 
 @pytest.fixture
 def tracing(collector: CollectorServer, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The variables that make a service send its spans to the collector, soon."""
+    """The variables that make a service send its spans: after 5 s, or at its end."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
     return monkeypatch
+
+
+@pytest.fixture
+def soon(tracing: pytest.MonkeyPatch) -> None:
+    """Spans are sent after 10 ms."""
+    tracing.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
 
 
 def predict(client: TestClient, manifest: Manifest, rows: int = 1, **headers: str) -> Any:
@@ -174,7 +100,7 @@ def test_a_request_that_fails_is_a_span_too(collector: CollectorServer, app: Fas
     assert (failed["http.response.status_code"], failed["status"]) == (500, 2)
 
 
-@pytest.mark.usefixtures("tracing")
+@pytest.mark.usefixtures("soon")
 def test_the_wait_of_a_request_whose_deadline_passes_is_a_span(
     collector: CollectorServer,
     gated_client: tuple[TestClient, threading.Event],
@@ -244,7 +170,7 @@ def test_a_share_of_the_requests_is_recorded(tracing: pytest.MonkeyPatch) -> Non
 # Without a collector, or with one that does not work.
 
 
-@pytest.mark.usefixtures("tracing")
+@pytest.mark.usefixtures("soon")
 def test_a_collector_that_fails_costs_traces_and_one_line(
     collector: CollectorServer,
     client: TestClient,
@@ -255,13 +181,13 @@ def test_a_collector_that_fails_costs_traces_and_one_line(
     collector.status = 503
     for number in range(1, 4):
         assert predict(client, manifest).status_code == 200
-        wait_until(lambda n=number: samples(client.get("/metrics").text)[DROPPED] == n)
+        wait_until(lambda n=number: samples(client.get("/metrics").text)[DROPPED] == n, 10)
     lines = [record.getMessage() for record in caplog.records if record.name == "traces"]
     assert len(lines) == 1
     assert "the collector returned 503" in lines[0]
     collector.status = 200
     predict(client, manifest)
-    wait_until(lambda: "traces are delivered again" in caplog.text)
+    wait_until(lambda: "traces are delivered again" in caplog.text, 10)
     assert samples(client.get("/metrics").text)[DROPPED] == 3
 
 
@@ -360,53 +286,3 @@ def test_the_trace_is_in_the_log_and_goes_on_to_other_services(app: FastAPI) -> 
     assert (first["request_id"], first["service"]) == ("mine", "iris")
     assert "trace_id" not in second
     assert trace_headers() == {}
-
-
-# Real processes.
-
-
-class TracedService(Service):
-    """A service that sends its spans to a collector."""
-
-    def __init__(self, collector: str, model_dir: Path, *arguments: str, **settings: Any) -> None:
-        super().__init__(model_dir, *arguments, **settings)
-        self._environment |= environment(OTEL_EXPORTER_OTLP_ENDPOINT=collector)
-
-
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """A port where connections are accepted by the system, and nobody reads."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="workers share by fork on Linux")
-def test_every_worker_sends_its_spans_and_the_last_ones_in_the_drain(
-    collector: CollectorServer, model_dir: Path, manifest: Manifest
-) -> None:
-    """The exporter waits 5 s: what arrives was sent by the drain."""
-    with TracedService(collector.url, model_dir, "--workers", "2", drain_delay=0) as service:
-        body = {"instances": [example_row(manifest)]}
-        for _ in range(20):
-            assert service.request("POST", "/predict", json=body).status_code == 200
-        assert service.stop() == 0
-    spans = collector.named("POST /predict")
-    assert len(spans) == 20
-    assert len({span["resource"]["service.instance.id"] for span in spans}) == 2
-    logged = [json.loads(line) for line in service.lines if '"POST /predict 200"' in line]
-    assert {line["trace_id"] for line in logged} == {span["trace"] for span in spans}
-    assert {(line["rows"], line["model_version"]) for line in logged} == {(1, manifest.version)}
-    assert {line["service"] for line in logged} == {"tests.example-service"}
-
-
-def test_a_collector_that_hangs_delays_neither_a_request_nor_the_end(
-    model_dir: Path, manifest: Manifest
-) -> None:
-    pytest.importorskip("opentelemetry.proto", reason="needs the extra `trace`")
-    with silent_port() as port:
-        url = f"http://127.0.0.1:{port}"
-        with TracedService(url, model_dir, drain_delay=0, drain_timeout=0.5) as service:
-            assert service.predict([example_row(manifest)]).status_code == 200
-            service.process.send_signal(signal.SIGTERM)
-            assert service.process.wait(8) == 0  # the collector has 10 s to answer
-    assert not any(re.search(r'"level":"(error|critical)"', line) for line in service.lines)

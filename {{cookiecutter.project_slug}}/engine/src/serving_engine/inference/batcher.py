@@ -108,7 +108,8 @@ class Batcher:
     def record_in(self, metrics: Metrics, observe: Observe | None) -> None:
         """Count in these metrics from now on.
 
-        observe: called with the rows and outputs of every call that succeeds, in its thread.
+        observe: called with the rows and outputs of every call that succeeds, in its thread. It
+        must not raise.
         """
         self._metrics = metrics
         self._observe = observe
@@ -240,7 +241,7 @@ class Batcher:
             middle = len(batch) // 2
             return self._outcomes_of(batch[:middle]) + self._outcomes_of(batch[middle:])
         if self._observe is not None:
-            self._call_observer(self._observe, rows, outputs)
+            self._observe(rows, outputs)
         parts: list[Outcome] = []
         start = 0
         for job in batch:
@@ -248,13 +249,6 @@ class Batcher:
             parts.append(outputs.part(start, stop))
             start = stop
         return parts
-
-    def _call_observer(self, observe: Observe, rows: Values, outputs: Outputs) -> None:
-        try:
-            observe(rows, outputs)
-        except Exception:  # no request fails because it cannot be counted
-            self._observe = None
-            logger.exception("counting predictions failed: it is switched off")
 
     def _call_model(self, rows: Values) -> Outputs:
         most = PIECE * self._limits.batch_rows

@@ -5,6 +5,7 @@ No label of a metric is a value of a request: it is a class or a column of the m
 some calls are kept until there are enough of them, and are counted together.
 """
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,17 +22,21 @@ from ..text import printable
 
 MAX_LABELS = 100
 OTHER = "other"
-MAX_TEXT = 100
+MAX_TEXT = 60
 """Characters of a label; a longer one is cut."""
 PENDING_CELLS = 8192
 """Cells that wait to be counted: counting them takes some 0.1 ms, instead of 0.02 ms for each row
 alone."""
 
+_CLUSTERS = [str(number) for number in range(MAX_LABELS + 1)]
+
 _LabelCounter = Callable[[Outputs], NDArray[np.int64]]
+
+logger = logging.getLogger("model")
 
 
 class ModelMetrics:
-    """Counts the rows and outputs of one model.
+    """Counts the rows and outputs of one model. It raises no exception: if it fails, it ends.
 
     counts: where they are added, by metric and label; those of an earlier model stay.
     """
@@ -40,6 +45,7 @@ class ModelMetrics:
         self._lock = threading.Lock()  # the calls of a model may be in several threads
         self._pending: list[tuple[Values, Outputs]] = []
         self._pending_cells = 0
+        self._ended = False
         self._cells = len(signature.inputs) + len(signature.classes or ())
         # Texts may be long: they are counted at once, so that they do not stay in memory.
         numeric = all(column.dtype in {"float64", "int64", "bool"} for column in signature.inputs)
@@ -67,16 +73,26 @@ class ModelMetrics:
     def observe(self, rows: Values, outputs: Outputs) -> None:
         """Count the rows and the outputs of a call that succeeded, now or later."""
         with self._lock:
+            if self._ended:
+                return
             self._pending.append((rows, outputs))
             self._pending_cells += len(rows) * self._cells
             if self._pending_cells > self._max_pending:
-                self._count()
+                self._count_or_end()
 
     def flush(self) -> None:
         """Count what waits to be counted."""
         with self._lock:
             if self._pending:
-                self._count()
+                self._count_or_end()
+
+    def _count_or_end(self) -> None:
+        """Count; end at a failure, as neither a request nor `/metrics` may fail for it."""
+        try:
+            self._count()
+        except Exception:
+            self._ended = True
+            logger.exception("counting predictions failed: it is switched off")
 
     def _count(self) -> None:
         pending = self._pending
@@ -132,13 +148,14 @@ class ModelMetrics:
     def _keys(self, metric: str, names: Sequence[str]) -> list[str]:
         """The keys of a metric in the counts, which start with 0; that of the others is the last.
 
-        A name may be any text, and a line end separates the parts of a key.
+        A name may be any text, and a line end separates the parts of a key. Clusters are not
+        known before they are predicted.
         """
         labels = [printable(name)[:MAX_TEXT] for name in names[:MAX_LABELS]]
         if len(names) > MAX_LABELS:
             labels.append(OTHER)
         keys = [f"{metric}\n{label}" for label in labels]
-        for key in keys:
+        for key in () if names is _CLUSTERS else keys:
             self._counts.setdefault(key, [0])
         return keys
 
@@ -148,7 +165,8 @@ class ModelMetrics:
             numbers = np.append(numbers[:MAX_LABELS], others)
         for position in np.flatnonzero(numbers).tolist():
             key = keys[position]
-            self._counts[key] = [self._counts[key][0] + int(numbers[position])]
+            before = self._counts.get(key, [0])[0]
+            self._counts[key] = [before + int(numbers[position])]
 
 
 def _positions(signature: Signature, condition: Callable[[Column], bool]) -> list[int]:
@@ -178,7 +196,7 @@ def _label_counter(signature: Signature) -> tuple[_LabelCounter, list[str]]:
         case "outlier-detection":
             return _outlier_counter, ["inlier", "outlier"]
         case "clustering":
-            return _cluster_counter, [str(number) for number in range(MAX_LABELS + 1)]
+            return _cluster_counter, _CLUSTERS
         case _:
             return lambda _: np.zeros(0, dtype=np.int64), []
 

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_TRACEPARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
 _TRACESTATE = re.compile(rb"[ -~]{1,512}")
-_INVALID_VERSION = b"ff"
-_FIRST_VERSION = b"00"
+_FIRST_VERSION = "00"
 SAMPLED = 1
 """The bit of the flags that says that the caller records the trace."""
 
@@ -77,14 +78,13 @@ def new_span_id() -> str:
 
 def read_trace(traceparent: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
     """The trace that a caller continues; None if its header is invalid, and must be ignored."""
-    found = _TRACEPARENT.fullmatch(traceparent)
+    found = _TRACEPARENT.fullmatch(traceparent.decode("latin-1"))
     if found is None:
         return None
     version, trace_id, parent_id, flags, rest = found.groups()
-    if version == _INVALID_VERSION or (version == _FIRST_VERSION and rest is not None):
+    if version == _FIRST_VERSION and rest is not None:
         return None
-    if not (trace_id.strip(b"0") and parent_id.strip(b"0")):
-        return None
-    state = b",".join(value for name, value in headers if name == b"tracestate")
-    text = state.decode() if _TRACESTATE.fullmatch(state) else ""
-    return Trace(trace_id.decode(), parent_id.decode(), int(flags, 16), text)
+    states = [value for name, value in headers if name == b"tracestate"]
+    state = b",".join(states) if states else b""
+    text = state.decode() if state and _TRACESTATE.fullmatch(state) else ""
+    return Trace(trace_id, parent_id, int(flags, 16), text)
