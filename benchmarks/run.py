@@ -140,12 +140,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", help="names of peers, separated by commas")
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32, 128])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5 by default; of --files 3")
     parser.add_argument("--seconds", type=float, default=4, help="wrk rounds them up")
     parser.add_argument("--write", action="store_true", help="write a table and a plot")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--work", type=Path, default=cache / "cookiecutter-model-serving-bench")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.rounds is None:
+        arguments.rounds = 3 if arguments.files else 5
+    return arguments
 
 
 def prepare(

@@ -145,7 +145,10 @@ def test_what_it_does_not_ship_to_leaves_no_trace(deployment: str, generate: Ren
         assert not re.findall(words, text, re.I), name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/many-machines.md", "docs/model-home.md"])
+PAGES = ["README.md", "SECURITY.md", "docs/many-machines.md", "docs/model-home.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_names_settings_and_metrics_that_exist(page: str) -> None:
     text = (TEMPLATE / page).read_text(encoding="utf-8")
     source = ENGINE / "src/serving_engine"
