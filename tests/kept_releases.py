@@ -1,0 +1,67 @@
+"""The releases that upgrades are rehearsed from: of each, what a project is rendered from.
+
+`python tests/kept_releases.py` keeps the commit that is checked out as the version that pyproject.toml
+has; `--check TAG` compares a tag with what is kept of it.
+"""
+
+import argparse
+import io
+import lzma
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "tests" / "releases"
+PARTS = ["cookiecutter.json", "hooks", "samples", "templates", "{{cookiecutter.project_slug}}"]
+
+
+def versions() -> list[str]:
+    """The releases that are kept, oldest first."""
+    names = [path.name.removesuffix(".tar.xz") for path in FOLDER.glob("*.tar.xz")]
+    return sorted(names, key=lambda name: [int(part) for part in name.split(".")])
+
+
+def unpack(version: str, folder: Path) -> None:
+    """Put the template of a release into a folder."""
+    with tarfile.open(FOLDER / f"{version}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", metavar="TAG", help="compare a tag with what is kept of it")
+    tag = parser.parse_args().check
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    version = settings["project"]["version"]
+    archive = git_archive(tag or "HEAD")
+    file = FOLDER / f"{version}.tar.xz"
+    if tag is None:
+        file.write_bytes(lzma.compress(archive, preset=9 | lzma.PRESET_EXTREME))
+        print(f"kept {file.relative_to(ROOT)}, {file.stat().st_size} bytes")
+        return 0
+    if tag == f"v{version}" and file.exists() and members(lzma.open(file).read()) == members(archive):
+        return 0
+    print(f"{tag}: tests/releases/ has something else. Run tests/kept_releases.py before the tag.")
+    return 1
+
+
+def git_archive(commit: str) -> bytes:
+    command = ["git", "archive", "--format=tar", commit, *PARTS]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+
+
+def members(archive: bytes) -> dict[str, bytes]:
+    """The files of a tar archive: their content."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return {
+            member.name: opened.extractfile(member).read()
+            for member in opened.getmembers()
+            if member.isfile()
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
