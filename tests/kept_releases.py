@@ -1,7 +1,7 @@
 """The releases that upgrades are rehearsed from: of each, what a project is rendered from.
 
-`python tests/kept_releases.py` keeps the commit that is checked out as the version that pyproject.toml
-has; `--check TAG` compares a tag with what is kept of it.
+`python tests/kept_releases.py` keeps the commit that is checked out, as the version of
+pyproject.toml; `--check TAG` compares a tag with what is kept of it.
 """
 
 import argparse
@@ -42,7 +42,11 @@ def main() -> int:
         file.write_bytes(lzma.compress(archive, preset=9 | lzma.PRESET_EXTREME))
         print(f"kept {file.relative_to(ROOT)}, {file.stat().st_size} bytes")
         return 0
-    if tag == f"v{version}" and file.exists() and members(lzma.open(file).read()) == members(archive):
+    if (
+        tag == f"v{version}"
+        and file.exists()
+        and members(lzma.decompress(file.read_bytes())) == members(archive)
+    ):
         return 0
     print(f"{tag}: tests/releases/ has something else. Run tests/kept_releases.py before the tag.")
     return 1

@@ -26,7 +26,6 @@ from .rendering import (
     in_project,
     kept,
     load_hook,
-    make_repository,
     optional_files,
     put_model,
     render,

@@ -1,7 +1,7 @@
 """Upgrades, rehearsed: projects of every kept release, edited as users edit them, by cruft.
 
 They come to a release after the present one: the template as it is, with changes of the kinds that
-releases make, some of them in lines that users edit. Nothing but the template's repository is asked.
+releases make, some of them in lines that users edit. Only the template's repository is asked.
 """
 
 import hashlib
@@ -11,9 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+import tomllib
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cruft
@@ -21,10 +22,10 @@ import pytest
 import yaml
 
 from . import kept_releases, processes
-from .conftest import ROOT, Run, passed
 from .rendering import (
     PACKAGE,
     PROJECT,
+    ROOT,
     copy_template,
     files,
     make_repository,
@@ -73,7 +74,7 @@ def alone(history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template's repository: kept releases, the present one, and the one after it, all tagged."""
+    """The template's repository: kept releases, what is present, and the release after it."""
     folder = tmp_path_factory.mktemp("history") / "template"
     for version in kept_releases.versions():
         clear(folder)
@@ -125,10 +126,22 @@ def release_the_next(template: Path) -> None:
     (engine / "src/serving_engine/next.py").write_text("NEXT = 1\n", encoding="utf-8")
     (engine / "tests/little_memory.py").unlink()
     own = project / "src" / PACKAGE
-    replace(own / "app.py", "    # Routers of your own", "    # Of the next release.\n    # Routers of your own")
-    replace(own / "settings.py", "and yours beside them.", "and yours beside them, of the next release.")
-    replace(own / "routes.py", "The routes of this service.", "The routes of this service, next release.")
-    replace(project / "pyproject.toml", '    "mypy>=2.4",', '    "mypy>=2.4",  # of the next release')
+    replace(
+        own / "app.py",
+        "    # Routers of your own",
+        "    # Of the next release.\n    # Routers of your own",
+    )
+    replace(
+        own / "settings.py", "and yours beside them.", "and yours beside them, of the next release."
+    )
+    replace(
+        own / "routes.py",
+        "The routes of this service.",
+        "The routes of this service, next release.",
+    )
+    replace(
+        project / "pyproject.toml", '    "mypy>=2.4",', '    "mypy>=2.4",  # of the next release'
+    )
     replace(project / "Dockerfile", "EXPOSE 8080\n", "# Of the next release.\nEXPOSE 8080\n")
     replace(project / "README.md", "## Run it\n", "## Run the next release\n")
     replace(project / ".editorconfig", "root = true\n", "# Of the next release.\nroot = true\n")
@@ -154,10 +167,13 @@ def edit(project: Path) -> dict[str, str]:
         "    outputs = await model.outputs(rows)\n"
         '    return {"sure": outputs.probabilities is not None}\n',
     )
-    append(project / OWN / "settings.py", '\n    max_rows: int = 100\n    """Most rows in a request."""\n')
+    append(
+        project / OWN / "settings.py",
+        '\n    max_rows: int = 100\n    """Most rows in a request."""\n',
+    )
     (project / OWN / "mine.py").write_text('"""Mine."""\n\nMINE = 1\n', encoding="utf-8")
     text = (project / "pyproject.toml").read_text(encoding="utf-8")
-    text = re.sub(r'(?m)^dependencies = \[(.*)\]$', r'dependencies = [\1, "requests>=2.34"]', text)
+    text = re.sub(r"(?m)^dependencies = \[(.*)\]$", r'dependencies = [\1, "requests>=2.34"]', text)
     (project / "pyproject.toml").write_text(text, encoding="utf-8")
     replace(project / "Dockerfile", "ARG PYTHON_VERSION=3.13", "ARG PYTHON_VERSION=3.12")
     append(project / "README.md", "\n## Ours\n\nOur own words.\n")
@@ -192,10 +208,12 @@ def conflicts(project: Path) -> set[str]:
 
 
 def assert_upgraded(project: Path, new: dict[str, bytes], mine: dict[str, str]) -> None:
-    """All that the owner has not touched is as in a new project, and the owner's texts are there."""
+    """What the owner has not touched is as in a new project, and the owner's texts are there."""
     now = {path: data for path, data in files(project).items() if not path.startswith(".git/")}
     assert {path for path, data in new.items() if now.get(path) != data} <= {
-        *mine, ".cruft.json", ".github/CODEOWNERS"
+        *mine,
+        ".cruft.json",
+        ".github/CODEOWNERS",
     }
     for path, text in mine.items():
         assert text in now[path].decode(), path
@@ -252,7 +270,9 @@ def test_cookiecutters_project_is_linked_by_one_command_and_a_conflict_is_in_one
     make_repository(project, "edited")
     assert cruft.update(project)
     assert conflicts(project) == mine.keys()
-    assert_upgraded(project, files(cruft.create(ADDRESS, tmp_path / "fresh", extra_context=answers())), mine)
+    assert_upgraded(
+        project, files(cruft.create(ADDRESS, tmp_path / "fresh", extra_context=answers())), mine
+    )
     for path in mine:
         assert "<<<<<<< ours\n" in (project / path).read_text(encoding="utf-8")
 
@@ -295,3 +315,118 @@ def test_answers_are_changed_by_an_update(history: Path, tmp_path: Path) -> None
     assert files(project).keys() - new.keys() <= {
         path for path in files(project) if path.startswith(".git/")
     }
+
+
+# The jobs that propose an upgrade
+
+
+def scripts_of_github(project: Path) -> tuple[list[str], dict[str, str]]:
+    """The commands of the upgrade's job, and its variables."""
+    workflow = yaml.safe_load((project / ".github/workflows/upgrade.yml").read_text("utf-8"))
+    job = workflow["jobs"]["upgrade"]
+    variables = {name: text for name, text in job["env"].items() if "${{" not in text}
+    return [step["run"] for step in job["steps"] if "run" in step], variables
+
+
+def scripts_of_gitlab(project: Path) -> tuple[list[str], dict[str, str]]:
+    """The same; its address of the project is one that git is told to find elsewhere."""
+    job = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))["upgrade"]
+    given = {"CI_SERVER_HOST": "git.example.org", "CI_PROJECT_PATH": "ann/iris"}
+    given |= {"CI_DEFAULT_BRANCH": "main", "UPGRADE_TOKEN": "secret"}
+    return job["script"], {**job["variables"], **given}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the jobs run in a shell of Linux")
+@pytest.mark.parametrize(
+    ("ci", "scripts"), [("github", scripts_of_github), ("gitlab", scripts_of_gitlab)]
+)
+def test_a_job_proposes_the_newest_release_and_what_conflicts_with_it(
+    ci: str,
+    scripts: Callable[[Path], tuple[list[str], dict[str, str]]],
+    history: Path,
+    tmp_path: Path,
+) -> None:
+    """The second project was edited before its first commit: git cannot merge what it never had."""
+    made = {"checkout": "present", "extra_context": answers(ci=ci, deployment="none")}
+    project = cruft.create(str(history), tmp_path / "out", **made)
+    if ci == "github":
+        make_repository(project, "made")
+    replace(project / "README.md", "## Run it\n", "## Run ours\n")
+    make_repository(project, "edited")
+    origin = tmp_path / "origin.git"
+    git(tmp_path, "clone", "--quiet", "--bare", str(project), str(origin))
+    git(origin, "config", "receive.advertisePushOptions", "true")
+    git(project, "remote", "add", "origin", str(origin))
+    git(
+        project,
+        "config",
+        f"url.{origin}.insteadOf",
+        "https://upgrade:secret@git.example.org/ann/iris.git",
+    )
+    tools = stand_ins(tmp_path / "tools", uvx=f'shift 2; exec "{sys.executable}" -m "$@"')
+    commands, variables = scripts(project)
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    for script in commands:
+        done = run(["bash", "-e", "-c", script], project, PATH=path, **variables)
+        assert done.returncode == 0, done.stdout + done.stderr
+    pushed = git(origin, "show", "template-upgrade:engine/src/serving_engine/next.py")
+    assert pushed == "NEXT = 1"
+    if ci == "gitlab":
+        assert "next release" in git(origin, "show", "template-upgrade:README.md.rej")
+    else:
+        assert "<<<<<<< ours" in git(origin, "show", "template-upgrade:README.md")
+        called = (tools / "called").read_text(encoding="utf-8")
+        assert "gh pr create --head template-upgrade" in called
+        assert "Conflicts to resolve: README.md." in called
+
+
+def stand_ins(folder: Path, **scripts: str) -> Path:
+    """Commands that these tests do not have, in a folder; `gh` writes down how it was called."""
+    folder.mkdir()
+    scripts["gh"] = f'echo gh "$@" >> "{folder}/called"'
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+# What a release is
+
+
+def test_every_release_is_kept() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", changes, re.M)
+    assert set(released) <= set(kept_releases.versions())
+
+
+@pytest.mark.parametrize("version", kept_releases.versions())
+def test_a_kept_release_names_no_registry_and_no_place_of_a_machine(
+    version: str, tmp_path: Path
+) -> None:
+    kept_releases.unpack(version, tmp_path)
+    for path, data in files(tmp_path).items():
+        assert not re.search(rb"pypi\.org|pythonhosted\.org|registry\.npmjs|/work/|/home/", data), (
+            path
+        )
+
+
+def test_template_and_engine_have_one_version() -> None:
+    versions = {
+        tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+        for folder in (ROOT, ROOT / PROJECT / "engine")
+    }
+    assert len(versions) == 1
+
+
+def test_an_archive_of_a_release_renders_without_git(tmp_path: Path) -> None:
+    archive = tmp_path / "serving-0.1.0.zip"
+    words = ["archive", "--worktree-attributes", "--prefix=serving-0.1.0/", f"--output={archive}"]
+    git(ROOT, *words, "HEAD")
+    with zipfile.ZipFile(archive) as opened:
+        names = {name.split("/")[1] for name in opened.namelist()}
+    assert {*kept_releases.PARTS, "LICENSE", "README.md"} <= names
+    assert not names & {"tests", "benchmarks", ".ci", ".github"}
+    project = render(tmp_path / "out", archive, model="strict")
+    record = json.loads((project / ".template.json").read_text(encoding="utf-8"))
+    assert record["commit"] is None
+    assert (project / "model" / "manifest.json").exists()
