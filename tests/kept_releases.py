@@ -1,7 +1,7 @@
 """The releases that upgrades are rehearsed from: of each, what a project is rendered from.
 
 `python tests/kept_releases.py` keeps the commit that is checked out, as the version of
-pyproject.toml; `--check TAG` compares a tag with what is kept of it.
+pyproject.toml; `--check TAG` compares it with what is kept under the name of a tag.
 """
 
 import argparse
@@ -32,11 +32,11 @@ def unpack(version: str, folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", metavar="TAG", help="compare a tag with what is kept of it")
+    parser.add_argument("--check", metavar="TAG", help="compare with what is kept of this tag")
     tag = parser.parse_args().check
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     version = settings["project"]["version"]
-    archive = git_archive(tag or "HEAD")
+    archive = git_archive("HEAD")
     file = FOLDER / f"{version}.tar.xz"
     if tag is None:
         file.write_bytes(lzma.compress(archive, preset=9 | lzma.PRESET_EXTREME))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -273,8 +274,14 @@ def test_cookiecutters_project_is_linked_by_one_command_and_a_conflict_is_in_one
     assert_upgraded(
         project, files(cruft.create(ADDRESS, tmp_path / "fresh", extra_context=answers())), mine
     )
-    for path in mine:
-        assert "<<<<<<< ours\n" in (project / path).read_text(encoding="utf-8")
+    page = (project / "docs/upgrade.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.S)
+    assert shown in (project / "README.md").read_text(encoding="utf-8")
+    git(project, "checkout", "--theirs", "Dockerfile")
+    assert "next release" in (project / "Dockerfile").read_text(encoding="utf-8")
+    assert "<<<<<<<" not in (project / "Dockerfile").read_text(encoding="utf-8")
+    git(project, "reset", "--hard")
+    assert git(project, "status", "--porcelain") == ""
 
 
 def link(project: Path) -> None:
@@ -307,11 +314,16 @@ def test_answers_are_changed_by_an_update(history: Path, tmp_path: Path) -> None
     project = made_by_cruft(history, tmp_path, "v999.0.0")
     append(project / OWN / "routes.py", "\n# Ours.\n")
     make_repository(project, "edited")
-    other = {"project_slug": "fraud", "protocols": "all", "deployment": "none", "ci": "gitlab"}
-    assert cruft.update(project, extra_context=other)
+    page = (project / "docs/upgrade.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^uvx .* (cruft update --variables-to-update .*)$", page, re.M)
+    (renaming,) = re.findall(r"`'({\"project_slug\": .*})'`", page)
+    *words, variables = shlex.split(line)
+    other = {**json.loads(variables), **json.loads(renaming), "ci": "gitlab"}
+    done = run([*tool(words[0]), *words[1:], json.dumps(other), "--skip-apply-ask"], project)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert conflicts(project) == set()
     new = fresh(history, tmp_path / "fresh", **other)
-    assert_upgraded(project, new, {"src/fraud/routes.py": "# Ours."})
+    assert_upgraded(project, new, {"src/fraud_scores/routes.py": "# Ours."})
     assert files(project).keys() - new.keys() <= {
         path for path in files(project) if path.startswith(".git/")
     }
