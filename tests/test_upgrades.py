@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from . import kept_releases, processes
+from .conftest import Run, passed
 from .rendering import (
     PACKAGE,
     PROJECT,
@@ -247,6 +248,21 @@ def test_an_upgrade_keeps_what_the_owner_edited_and_brings_all_else(
     assert not cruft.diff(project, exit_code=True)
     shown = re.findall(r"^diff --git upstream-template-old/(\S+)", capfd.readouterr().out, re.M)
     assert set(shown) == mine.keys() - ALONE
+
+
+@pytest.mark.slow
+def test_an_upgraded_project_passes_its_checks_and_the_doctor_finds_nothing(
+    history: Path, tmp_path: Path, run_in: Run
+) -> None:
+    project = made_by_cruft(history, tmp_path, f"v{kept_releases.versions()[-1]}")
+    edit(project)
+    assert cruft.update(project)
+    found = run_in(project, "python", "-m", "iris_service", "doctor")
+    passed(found)
+    assert "999.0.0 " in found.stdout
+    passed(run_in(project, "ruff", "check"))
+    passed(run_in(project, "mypy"))
+    passed(run_in(project, "pytest"))
 
 
 def test_cookiecutters_project_is_linked_by_one_command_and_a_conflict_is_in_one_file(

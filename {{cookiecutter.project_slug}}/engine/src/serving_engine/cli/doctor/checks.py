@@ -168,5 +168,6 @@ def _describe_settings(settings: ServingSettings) -> Finding:
         if getattr(settings, name) != field.default
     ]
     own = [name for name in type(settings).model_fields if name not in ServingSettings.model_fields]
-    text = f"valid; changed: {', '.join(changed) or 'none'}"
+    names = ", ".join(changed)
+    text = f"valid; changed: {names or 'none'}"
     return Finding("settings", f"{text}; your own: {', '.join(own)}" if own else text)
