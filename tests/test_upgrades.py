@@ -262,7 +262,6 @@ def test_an_upgraded_project_passes_its_checks_and_the_doctor_finds_nothing(
     passed(found)
     assert "999.0.0 " in found.stdout
     passed(run_in(project, "ruff", "check"))
-    passed(run_in(project, "mypy"))
     passed(run_in(project, "pytest"))
 
 
