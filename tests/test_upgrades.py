@@ -23,10 +23,12 @@ import pytest
 import yaml
 
 from . import kept_releases, processes
+from .conftest import Run, passed
 from .rendering import (
     PACKAGE,
     PROJECT,
     ROOT,
+    constant,
     copy_template,
     files,
     make_repository,
@@ -249,6 +251,20 @@ def test_an_upgrade_keeps_what_the_owner_edited_and_brings_all_else(
     assert set(shown) == mine.keys() - ALONE
 
 
+@pytest.mark.slow
+def test_an_upgraded_project_passes_its_checks_and_the_doctor_finds_nothing(
+    history: Path, tmp_path: Path, run_in: Run
+) -> None:
+    project = made_by_cruft(history, tmp_path, f"v{kept_releases.versions()[-1]}")
+    edit(project)
+    assert cruft.update(project)
+    found = run_in(project, "python", "-m", "iris_service", "doctor")
+    passed(found)
+    assert "999.0.0 " in found.stdout
+    passed(run_in(project, "ruff", "check"))
+    passed(run_in(project, "pytest"))
+
+
 def test_cookiecutters_project_is_linked_by_one_command_and_a_conflict_is_in_one_file(
     history: Path, tmp_path: Path
 ) -> None:
@@ -327,6 +343,37 @@ def test_answers_are_changed_by_an_update(history: Path, tmp_path: Path) -> None
     assert files(project).keys() - new.keys() <= {
         path for path in files(project) if path.startswith(".git/")
     }
+
+
+def test_changes_that_no_commit_has_are_recorded_as_such(history: Path, tmp_path: Path) -> None:
+    """Those of the template itself: a repository around it, or git's variables, do not count."""
+    made = tmp_path / "made"
+    (made / "engine").mkdir(parents=True)
+    (made / "engine" / "pyproject.toml").write_text('version = "1.2.3"\n', encoding="utf-8")
+    around = tmp_path / "around"
+    template = around / "template"
+    template.mkdir(parents=True)
+    (template / "file").touch()
+    make_repository(around)
+
+    def recorded() -> str | None:
+        module = ROOT / PROJECT / constant("RECORD")
+        code = "import runpy, sys, pathlib; p = pathlib.Path\n"
+        code += "write = runpy.run_path(sys.argv[1])['write_record']\n"
+        code += "write(p(sys.argv[2]), {'_template': sys.argv[3]}, p(sys.argv[3]))"
+        words = [sys.executable, "-B", "-c", code, module, made, template]
+        done = run(words, tmp_path, GIT_DIR=str(history / ".git"))
+        assert done.returncode == 0, done.stderr
+        record = json.loads((made / ".template.json").read_text(encoding="utf-8"))
+        assert record["template"] == template.as_posix()
+        return record["commit"]
+
+    assert recorded() is None
+    head = make_repository(template)
+    git(template, "tag", "v1.2.3")
+    assert recorded() == head
+    (template / "file").write_text("changed", encoding="utf-8")
+    assert recorded() == f"{head}-dirty"
 
 
 # The jobs that propose an upgrade

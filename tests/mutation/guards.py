@@ -1140,4 +1140,44 @@ GUARDS = [
     guard("probes are no spans", "RequestMiddleware.__call__", always("_untraced"), "test_traces"),
     guard("sampling of the caller", "Tracer._is_sampled", never("_follows_parent"), "test_traces"),
     guard("valid traceparent", "read_trace", never("_FIRST_VERSION"), "test_traces"),
+    # The template: what is recorded of it, and what has drifted since.
+    guard("no password in the record", "_origin", swap("[^/@]*@", "$"), "test_doctor"),
+    guard(
+        "no private value in the record",
+        "write_record",
+        swap('if not key.startswith("_")', "if True"),
+        "test_doctor",
+    ),
+    guard("broken record", "served_record", swap("OSError, ValueError", "OSError"), "test_doctor"),
+    guard("bounded record", "_read", never("> _MAX_BYTES"), "test_doctor"),
+    guard(
+        "litter beside the engine",
+        "_files",
+        never("_LITTER"),
+        "test_doctor",
+        module="template_record",
+    ),
+    guard(
+        "edited engine",
+        "check_engine",
+        swap("recorded.get(name, present[name]) != present[name]", "False"),
+        "test_doctor",
+    ),
+    guard("another link than the record", "check_template", never("differing"), "test_doctor"),
+    guard("engine older than the template", "_check_engine_of_index", never("<"), "test_doctor"),
+    guard(
+        "releases within their bounds", "releases_out_of_bounds", never("contains"), "test_doctor"
+    ),
+    guard("link of a commit that exists", "link", never("can_be_linked"), "test_doctor"),
+    guard("link that is there", "link", swap('"x"', '"w"'), "test_doctor"),
+    guard(
+        "processors of the container", "check_container", never("settings.workers >"), "test_doctor"
+    ),
+    guard("memory of the container", "check_container", never("memory < needed"), "test_doctor"),
+    guard(
+        "groups above the container's",
+        "_lowest",
+        swap("(own, *own.parents)", "(own,)"),
+        "test_doctor",
+    ),
 ]

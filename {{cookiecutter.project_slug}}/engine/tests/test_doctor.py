@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from serving_engine.cli.doctor.container import check_container, memory_limit, p
 from serving_engine.cli.doctor.finding import Finding
 from serving_engine.runtimes.load import LoadedModel
 from serving_engine.settings import ServingSettings
-from serving_engine.template_record import engine_files
+from serving_engine.template_record import engine_files, read_checksums, read_record
+from serving_engine.template_record import write_record as write_record_of_template
 
 from .conftest import Result
 from .example_service.app import create_app
@@ -108,7 +110,9 @@ def test_a_file_of_the_engine_that_was_edited_deleted_or_added_is_named(
     assert line.endswith(f"→ {checks.RESTORE}")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"template": 1}', '"text"', "x" * 300_000])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"template": 1}', '"text"', json.dumps(RECORD) + " " * 300_000]
+)
 def test_a_record_that_is_broken_is_a_drift_and_serves_all_the_same(
     text: str, project: Path, doctor: Callable[..., Result], loaded: LoadedModel
 ) -> None:
@@ -324,6 +328,24 @@ def test_more_workers_than_processors_and_a_model_too_large_are_drifts(tmp_path:
     assert finding.remedy == "SERVING_WORKERS=2, or a higher limit"
     (finding,) = drifts(1, 500 * MIB)
     assert finding.text == "limit 1024 MiB; it may need 1224 MiB"
+
+
+# What the template's hook records
+
+
+def test_the_record_has_no_password_and_no_private_value(project: Path) -> None:
+    (project / "engine/pyproject.toml").write_text('version = "1.2.3"\n', encoding="utf-8")
+    given = {"project_slug": "iris", "_model_url": "https://git.example.org/private"}
+    given |= {"_template": "https://ann:secret@git.example.org/a.git", "_commit": COMMIT}
+    written = write_record_of_template(project, given, project / "nowhere")
+    assert written == read_record(project)
+    assert asdict(written) == {
+        "template": "https://git.example.org/a.git",
+        "version": "1.2.3",
+        "commit": COMMIT,
+        "answers": {"project_slug": "iris"},
+    }
+    assert read_checksums(project / "engine") == engine_files(project / "engine")
 
 
 def test_litter_is_no_file_of_the_engine(tmp_path: Path) -> None:

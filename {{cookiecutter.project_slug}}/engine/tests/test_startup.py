@@ -32,7 +32,7 @@ def test_nothing_listens_until_the_model_is_ready(held_model: Path, hold: Path) 
         with pytest.raises(OSError), socket.socket() as second:  # noqa: PT011
             second.bind(("127.0.0.1", port))
         (hold / "release").touch()
-        service.wait_for_line("listening on")
+        assert json.loads(service.wait_for_line("listening on"))["engine"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE) as ready:
             assert json.load(ready) == {"status": "ready"}
     finally:

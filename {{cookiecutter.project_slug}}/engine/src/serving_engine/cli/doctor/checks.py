@@ -41,7 +41,7 @@ def run_checks(service: Service, project: Path, model_dir: Path | None) -> Itera
     yield check_template(project, f"uv run {describe_distribution(service.package).name}")
     yield check_engine(project)
     yield check_python(service.package)
-    yield from check_dependencies(service.package)
+    yield from check_releases(service.package)
     settings = service.import_settings().model_construct()
     try:
         settings = load_settings(type(settings), model_dir=model_dir)
@@ -140,7 +140,7 @@ def check_python(package: str) -> Finding:
     return Finding("python", f"{running}, which is not {supported}", remedy, drifted=True)
 
 
-def check_dependencies(package: str) -> Iterator[Finding]:
+def check_releases(package: str) -> Iterator[Finding]:
     """Whether the installed releases are within the bounds of the project and of its engine."""
     checked, outside = releases_out_of_bounds(package)
     for text in outside:
@@ -168,5 +168,6 @@ def _describe_settings(settings: ServingSettings) -> Finding:
         if getattr(settings, name) != field.default
     ]
     own = [name for name in type(settings).model_fields if name not in ServingSettings.model_fields]
-    text = f"valid; changed: {', '.join(changed) or 'none'}"
+    names = ", ".join(changed)
+    text = f"valid; changed: {names or 'none'}"
     return Finding("settings", f"{text}; your own: {', '.join(own)}" if own else text)
