@@ -44,6 +44,14 @@ OPTIONAL = [
     ),
     ({"protocols": ["all"], "deployment": ["container", "kubernetes"]}, ".", ["azureml.yml"]),
     (
+        {"deployment": ["container", "kubernetes"]},
+        "deploy/observability",
+        [
+            "compose.yaml", "prometheus.yml", "rules.yml", "rules_test.yml",
+            "grafana/dashboard.json", "grafana/datasource.yml", "grafana/provider.yml",
+        ],
+    ),
+    (
         {"deployment": ["kubernetes"]},
         "deploy/kubernetes",
         [

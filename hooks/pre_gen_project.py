@@ -47,9 +47,9 @@ MODULES = {
 }
 USED_BY_THE_PROJECT = {
     "activate", "annotated_types", "anyio", "build", "certifi", "click", "conftest", "coverage",
-    "deactivate", "dist", "engine", "fastapi", "flatbuffers", "google", "h11", "hatchling",
-    "httptools", "httpx", "httpx2", "hypothesis", "idna", "joblib", "leafparity", "lightgbm",
-    "model", "mypy", "numpy", "onnx", "onnxruntime", "orjson", "packaging", "pandas", "pip",
+    "deactivate", "dist", "engine", "fastapi", "fastapi_swagger", "flatbuffers", "google", "h11",
+    "hatchling", "httptools", "httpx", "httpx2", "hypothesis", "idna", "joblib", "leafparity",
+    "lightgbm", "model", "mypy", "numpy", "onnx", "onnxruntime", "orjson", "packaging", "pandas", "pip",
     "pre_commit", "prometheus_client", "pyarrow", "pydantic", "pydantic_core", "pydantic_settings",
     "pytest", "pytest_xdist", "python", "python3", "requests", "ruff", "schemathesis",
     "scikit_learn", "scipy", "serving_engine", "setuptools", "skl2onnx", "sklearn", "skops", "src",
