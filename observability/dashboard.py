@@ -148,7 +148,7 @@ ROWS: dict[str, list[Panel]] = {
             "Memory",
             "bytes",
             {
-                "{{instance}}": gauge("process_resident_memory_bytes"),
+                "{{instance}}": f"sum by (instance) ({gauge('process_resident_memory_bytes')})",
                 "held by connections": f"sum ({gauge('serving_buffered_bytes')})",
             },
             "It grows day by day: a leak, of your code or a library. Connections hold much: lower "
@@ -157,7 +157,7 @@ ROWS: dict[str, list[Panel]] = {
         (
             "Processors in use",
             "short",
-            {"{{instance}}": rate("process_cpu_seconds_total")},
+            {"{{instance}}": f"sum by (instance) ({rate('process_cpu_seconds_total')})"},
             "As many as there are cores: add machines. Fewer, although *Saturation* is high: add "
             "workers.",
         ),
