@@ -48,6 +48,7 @@ PENDING: set[str] = {
 }
 """Metrics that the dashboard shows before services report them; empty, once they all do."""
 
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
 needs_prometheus = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")),
     reason="no prometheus and promtool in PATH (Debian: apt-get install prometheus)",
@@ -179,7 +180,7 @@ def ask(url: str, body: object = None) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
+@on_linux
 def test_every_metric_and_label_is_in_the_metrics_of_a_running_service(service: Service) -> None:
     def missing() -> list[str]:
         """What is not there: each worker publishes its counts some times a second."""
@@ -207,6 +208,7 @@ def test_every_metric_and_label_is_in_the_metrics_of_a_running_service(service: 
 
 
 @pytest.mark.slow
+@on_linux
 @needs_prometheus
 def test_a_real_prometheus_scrapes_the_service_and_takes_every_expression(
     service: Service, tmp_path: Path
