@@ -73,7 +73,7 @@ def assert_clean(project: Path) -> None:
         assert not data or data.endswith(b"\n"), f"{name} ends without a newline"
         assert not re.search(r"\n\n\n\n", text), f"{name} has blank-line litter"
         assert not re.search(r"(^\n|\n\n$)", text), f"{name} begins or ends with a blank line"
-        if not name.startswith(".github/"):
+        if not name.startswith((".github/", "deploy/observability/")):
             assert not re.search(r"\{\{|\{%|cookiecutter\.", text), f"{name} has a leftover"
         assert not re.search(r"cookiecutter\.\w+ *\}", text), f"{name} has a leftover"
         parse(name, text)
@@ -136,10 +136,14 @@ def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render) ->
             assert not re.findall(TRACES[protocols], text, re.I), name
 
 
-@pytest.mark.parametrize("deployment", ["container", "none"])
-def test_what_it_does_not_ship_to_leaves_no_trace(deployment: str, generate: Render) -> None:
+@pytest.mark.parametrize(
+    ("deployment", "folders"), [("container", "deploy/(?!observability)"), ("none", "deploy/")]
+)
+def test_what_it_does_not_ship_to_leaves_no_trace(
+    deployment: str, folders: str, generate: Render
+) -> None:
     project = generate(deployment=deployment, protocols="none")
-    words = r"kubectl|kustomize|kserve|keda|deploy/"
+    words = rf"kubectl|kustomize|kserve|keda|{folders}"
     for name in files(project) - {"model/model.skops"}:
         text = (project / name).read_text(encoding="utf-8")
         assert not re.findall(words, text, re.I), name
