@@ -1079,6 +1079,6 @@ GUARDS = [
         swap('row["version"] == self.manifest.version', "True"),
         "test_drift",
     ),
-    guard("texts in the page of drift", "report_page", swap("escape(note)", "note"), "test_drift"),
+    guard("texts in the page of drift", "drift_page", swap("escape(note)", "note"), "test_drift"),
     guard("an owner's own card", "_card", never("text is None"), "test_model_card"),
 ]

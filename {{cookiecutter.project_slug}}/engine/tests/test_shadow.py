@@ -118,9 +118,9 @@ def test_a_shadow_that_fails_is_counted_and_logged_once(
         raise error
 
     with serve(lambda: shadow_of(loaded, fail)) as client, caplog.at_level(logging.ERROR):
+        failed = ("serving_shadow_rows_total", "failed")
         for count in (1, 2):
             predict(client, example_row(manifest))
-            failed = ("serving_shadow_rows_total", "failed")
             wait_until(lambda n=count: metric(client, *failed) == n, 20)
     assert [record.name for record in caplog.records] == ["shadow"]
 

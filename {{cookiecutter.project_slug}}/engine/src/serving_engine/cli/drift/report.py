@@ -28,7 +28,7 @@ svg text { font-size: 10px; fill: currentColor; }
 """
 
 
-def report_lines(statistics: RecordStatistics) -> Iterator[str]:
+def drift_lines(statistics: RecordStatistics) -> Iterator[str]:
     """The report as text."""
     yield _summary(statistics)
     rows = [("", "rows", "gaps", "outside", "PSI", ""), *_table(statistics)]
@@ -38,7 +38,7 @@ def report_lines(statistics: RecordStatistics) -> Iterator[str]:
     yield from _notes(statistics)
 
 
-def report_page(statistics: RecordStatistics) -> str:
+def drift_page(statistics: RecordStatistics) -> str:
     """The report as an HTML page that needs no other file."""
     title = f"Drift of {statistics.manifest.name} {statistics.manifest.version}"
     head = "".join(
