@@ -148,7 +148,8 @@ def _shadow(version: str, shadow: ShadowValues) -> str:
     text = (
         f"shadow {version}: agrees on {_percent(shadow.agreed / shadow.rows)} of {shadow.rows} "
         f"rows; difference of numbers {shadow.total / shadow.rows:.3g} on average, "
-        f"{shadow.largest:.3g} at most"
+        f"{shadow.largest:.3g} at most; a call took {shadow.milliseconds / shadow.rows:.3g} ms on "
+        f"average, {shadow.slowest:.3g} ms at most"
     )
     pairs = [f"{one} → {other}: {count}" for (one, other), count in shadow.pairs.most_common(10)]
     return text + (f"; {one_line(', '.join(pairs))}" if pairs else "")

@@ -64,11 +64,15 @@ def copy_of(outputs: Outputs, rows: int) -> Outputs:
 
 @dataclass(frozen=True, slots=True)
 class ShadowOutputs:
-    """What the shadow model predicts for the same rows."""
+    """What the shadow model predicts for the same rows.
+
+    seconds: how long the call took that had these rows, among others.
+    """
 
     version: str
     outputs: Outputs
     format: PredictionFormatter
+    seconds: float
 
 
 class Recorder:
@@ -204,7 +208,11 @@ class RowFormatter:
                 "output": predictions[number],
             }
             if shadow is not None:
-                row["shadow"] = {"version": shadow.version, "output": others[number]}
+                row["shadow"] = {
+                    "version": shadow.version,
+                    "output": others[number],
+                    "milliseconds": round(shadow.seconds * 1000, 3),
+                }
             rows.append(row)
         return rows
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...errors import ServiceExit, as_exception
+from ...heap import freeze_objects
 from ...runtimes.base import LoadedModel
 from ...runtimes.load import load_shadow
 from ...schema.predictions import Outputs, PredictionFormatter
@@ -121,7 +122,8 @@ class Shadow:
         self._format = PredictionFormatter(signature)
         if not loaded.manifest.probes.row_independent:
             self._max_rows = 1
-        if not self._quiet:
+        if not self._quiet:  # it was loaded here, after the heap was frozen
+            freeze_objects()
             logger.info(USED, loaded.manifest.name, loaded.manifest.version)
         self._ready = True
         self._metrics.shadow_loaded(True)
@@ -161,7 +163,7 @@ class Shadow:
         for seen in batch:
             part = outputs.part(start, start + len(seen.outputs))
             version = self._model.manifest.version
-            self._compared(seen, ShadowOutputs(version, part, self._format))
+            self._compared(seen, ShadowOutputs(version, part, self._format, seconds))
             start += len(seen.outputs)
 
     def _log_once(self, what: str, text: str) -> None:
