@@ -157,8 +157,8 @@ class Shadow:
                 self._compared(seen, None)
             return
         agreed = int(agreement.agreed.sum())
-        self._metrics.shadow_compared(agreed, rows - agreed, seconds)
         self._metrics.shadow_differences(agreement.differences.tolist())
+        self._metrics.shadow_compared(agreed, rows - agreed, seconds)
         start = 0
         for seen in batch:
             part = outputs.part(start, start + len(seen.outputs))
