@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
+from starlette.responses import FileResponse
 
 from ..errors import NotFound
 from ..settings import CARD
