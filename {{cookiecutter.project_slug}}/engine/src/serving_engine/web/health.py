@@ -3,13 +3,14 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import FileResponse
 
 from ..errors import NotFound
 from ..settings import CARD
 from ..telemetry.metrics import CONTENT_TYPE
 from .dependencies import ModelDep, SettingsDep
 from .protocol import check_ready
+
+MAX_CARD_BYTES = 1024 * 1024
 
 router = APIRouter(tags=["health"])
 
@@ -44,9 +45,11 @@ async def model(model: ModelDep, settings: SettingsDep) -> dict[str, Any]:
 
 
 @router.get("/model/card", include_in_schema=False)
-async def card(settings: SettingsDep) -> Response:
+def card(settings: SettingsDep) -> Response:
     """What the owner of the model says about it, in Markdown; 404 if there is no model card."""
     path = settings.model_dir / CARD
     if not path.is_file():
         raise NotFound("This model has no card: `model card` writes one.")
-    return FileResponse(path, media_type="text/markdown; charset=utf-8")
+    with path.open("rb") as file:
+        text = file.read(MAX_CARD_BYTES)
+    return Response(text, media_type="text/markdown; charset=utf-8")
