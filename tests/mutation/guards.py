@@ -1180,4 +1180,56 @@ GUARDS = [
         swap("(own, *own.parents)", "(own,)"),
         "test_doctor",
     ),
+    # The record of requests, the shadow model, and what is made of them.
+    guard("names of columns to leave out", "check_columns", never("unknown"), "test_record"),
+    guard(
+        "the owner alone reads the record",
+        "RecordDirectory.create",
+        swap("_OWNER_ONLY", "0o644"),
+        "test_record",
+    ),
+    guard(
+        "rows in a second",
+        "Recorder.sample",
+        swap("min(rows, int(self._tokens))", "rows"),
+        "test_record",
+    ),
+    guard(
+        "what a kill left of a row",
+        "RecordDirectory.resume",
+        without("remove_partial_line"),
+        "test_record",
+    ),
+    guard("files of the record", "RecordDirectory.delete_oldest", without("unlink"), "test_record"),
+    guard("key of the hashes", "RowFormatter._hash", cut("key=self._key,"), "test_record"),
+    guard(
+        "queue of the shadow", "BackgroundThread.offer", never("self._ending.is_set"), "test_shadow"
+    ),
+    guard(
+        "exit in a shadow",
+        "Shadow._predict_batch",
+        swap("except BaseException", "except Exception"),
+        "test_shadow",
+    ),
+    guard(
+        "rows of a shadow",
+        "Comparison.__init__",
+        without("check_accepts_as_much"),
+        "test_shadow",
+    ),
+    guard("predictions of a shadow", "Comparison.__init__", never("outputs"), "test_shadow"),
+    guard(
+        "a shadow is tried in a child",
+        "try_to_load",
+        swap("_trial(load, timeout)", '""'),
+        "test_shadow",
+    ),
+    guard(
+        "rows of another version",
+        "RecordStatistics.add",
+        swap('row["version"] == self.manifest.version', "True"),
+        "test_drift",
+    ),
+    guard("texts in the page of drift", "drift_page", swap("escape(note)", "note"), "test_drift"),
+    guard("an owner's own card", "_card", never("text is None"), "test_model_card"),
 ]

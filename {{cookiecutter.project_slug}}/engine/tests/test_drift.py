@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from serving_engine.cli.drift.read_record import read_record
 from serving_engine.cli.drift.record_statistics import stability_index
 from serving_engine.model_files.manifest import Manifest, read_manifest
 from serving_engine.model_files.observed import Distribution, Observed
@@ -128,13 +129,14 @@ def test_how_often_a_shadow_agreed_is_reported(
     run: Run, model_dir: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     one, other = example_rows(manifest, 2)
-    one["shadow"] = {"version": "2", "output": one["output"]}
+    one["shadow"] = {"version": "2", "output": one["output"], "milliseconds": 4.0}
     wrong = {"label": "virginica", "probabilities": {"virginica": 1.0}}
     other["shadow"] = {"version": "2", "output": wrong}
     record = write(tmp_path / "record-1.jsonl", [one, other])
     result = run("model", "drift", str(record), "--model-dir", str(model_dir))
     line = line_of(result, "shadow 2:")
     assert "agrees on 50.0 % of 2 rows" in line
+    assert "a call took 2 ms on average, 4 ms at most" in line
     assert line.endswith(f"{other['output']['label']} → virginica: 1")
 
 
@@ -179,6 +181,13 @@ def test_a_line_that_a_kill_cut_off_is_skipped(
     record.write_text(record.read_text()[:-5])
     result = run("model", "drift", str(record), "--model-dir", str(model_dir))
     assert result.out.startswith("1 rows of test 1")
+
+
+def test_a_record_is_read_a_block_at_a_time(manifest: Manifest, tmp_path: Path) -> None:
+    """It may be larger than the memory."""
+    for number in range(2):
+        write(tmp_path / f"record-{number}.jsonl", example_rows(manifest, 1500))
+    assert [len(rows) for rows in read_record(tmp_path)] == [1000, 500, 1000, 500]
 
 
 def test_the_index_is_that_of_the_literature() -> None:

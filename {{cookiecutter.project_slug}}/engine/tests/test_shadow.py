@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from serving_engine.errors import IncompatibleSignature
+from serving_engine.inference.observers import observers
 from serving_engine.inference.observers.agreement import Comparison
 from serving_engine.model_files.manifest import Manifest
 from serving_engine.runtimes.base import LoadedModel, Predict
@@ -23,9 +25,30 @@ from serving_engine.schema.signature import Signature
 from .example_service.app import create_app
 from .example_service.settings import Settings
 from .models import example_row
-from .service import samples, wait_until
+from .service import run_script, samples, wait_until
 
 Serve = Callable[..., Any]
+
+TRIAL = """
+import logging, os, sys, threading, time
+from serving_engine.process.shadow_trial import try_to_load
+
+def hang():
+    time.sleep(60)
+
+def start_a_thread():
+    threading.Thread(target=hang, daemon=True).start()
+
+def fail():
+    raise SystemExit(7)
+
+for load in (hang, lambda: os._exit(1), start_a_thread, fail):
+    try:
+        try_to_load(load, 0.2)()
+    except Exception as error:
+        print(type(error).__name__, error)
+print(try_to_load(lambda: "loaded", 10)())
+"""
 
 
 def shadow_of(loaded: LoadedModel, predict: Predict | None = None) -> LoadedModel:
@@ -35,13 +58,16 @@ def shadow_of(loaded: LoadedModel, predict: Predict | None = None) -> LoadedMode
 
 
 @pytest.fixture
-def serve(settings: Settings, loaded: LoadedModel, model_dir: Path) -> Serve:
-    """Make a client of a service with a shadow model, which was loaded with the model."""
+def serve(
+    settings: Settings, loaded: LoadedModel, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Serve:
+    """Make a client of a service with the shadow model that `load` returns."""
 
     @contextmanager
     def client(load: Callable[[], LoadedModel], **changes: Any) -> Iterator[TestClient]:
         values = {**settings.model_dump(), "shadow_model_dir": model_dir, **changes}
-        app = create_app(Settings(**values), replace(loaded, shadow=load))
+        monkeypatch.setattr(observers, "load_compatible", lambda *_: load())
+        app = create_app(Settings(**values), loaded)
         with TestClient(app) as client:
             wait_until(lambda: "serving_shadow_loads_total{" in client.get("/metrics").text)
             yield client
@@ -92,9 +118,10 @@ def test_a_shadow_that_fails_is_counted_and_logged_once(
         raise error
 
     with serve(lambda: shadow_of(loaded, fail)) as client, caplog.at_level(logging.ERROR):
+        failed = ("serving_shadow_rows_total", "failed")
         for count in (1, 2):
             predict(client, example_row(manifest))
-            wait_until(lambda n=count: metric(client, "serving_shadow_rows_total", "failed") == n)
+            wait_until(lambda n=count: metric(client, *failed) == n, 20)
     assert [record.name for record in caplog.records] == ["shadow"]
 
 
@@ -147,7 +174,18 @@ def test_the_record_holds_the_answers_of_both(
     (file,) = (tmp_path / "record").iterdir()
     row = json.loads(file.read_text(encoding="utf-8"))
     assert row["version"] == manifest.version
+    assert row["shadow"].pop("milliseconds") > 0
     assert row["shadow"] == {"version": "2", "output": row["output"]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers share by fork on Linux")
+def test_what_a_shadow_does_while_it_is_loaded_it_does_in_a_child() -> None:
+    hang, crash, thread, ended, loaded = run_script(TRIAL).splitlines()
+    assert hang == "ModelError loading took longer than 0.2 s"
+    assert crash == "ModelError its process crashed while it was loaded"
+    assert thread.startswith("ModelError a library of it has started threads")
+    assert ended == "ModelError NotAnException: the model raised SystemExit"
+    assert loaded == "loaded"
 
 
 def classes(*labels: str, probabilities: bool = False) -> Signature:

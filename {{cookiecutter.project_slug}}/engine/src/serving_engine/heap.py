@@ -40,6 +40,11 @@ def freeze_heap() -> None:
     gc.enable()
 
 
+def freeze_objects() -> None:
+    """Exclude all objects from garbage collection, at once: requests are being served."""
+    gc.freeze()
+
+
 def trim_heap() -> None:
     """Return free memory to the system."""
     _call_libc("malloc_trim", 0)

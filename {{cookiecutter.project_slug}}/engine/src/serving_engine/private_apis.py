@@ -194,7 +194,7 @@ PRIVATE_APIS = (
         "pydantic-settings",
         "pydantic_settings:EnvSettingsSource",
         ("_load_env_vars",),
-        ("settings.py",),
+        ("setting_sources.py",),
         "Overridden: an unknown SERVING_ variable is an error.",
     ),
     PrivateAPI(

@@ -71,7 +71,7 @@ class VerifiedCopies:
         Raises the errors of `read_artifact`, and NoRoomForCopies.
         """
         self._open: dict[str, BinaryIO] | None = None
-        self._path = _private_folder()
+        self._path = private_folder()
         self._finalizer = weakref.finalize(self, _remove, self._path, os.getpid())
         try:
             for record in records:
@@ -107,7 +107,7 @@ class VerifiedCopies:
             finally:
                 self._finalizer()
             return
-        path = _private_folder()
+        path = private_folder()
         try:
             for name, file in self._open.items():
                 target = path / name
@@ -125,7 +125,7 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _private_folder() -> Path:
+def private_folder() -> Path:
     """A new folder of this user; in shared memory where the file system is read-only."""
     try:
         return Path(tempfile.mkdtemp(prefix="model-"))

@@ -14,9 +14,10 @@ from socket import socket
 from ..errors import ModelError, StartupError
 from ..heap import freeze_heap
 from ..inference.observers.record_settings import check_columns
+from ..inference.observers.shadow import NOT_USED, USED, load_compatible
 from ..model_files.manifest import read_manifest
 from ..model_files.read_artifact import VerifiedCopies
-from ..runtimes.load import build_model, load_shadow, owner_code, read_model
+from ..runtimes.load import build_model, owner_code, read_model
 from ..runtimes.registry import find_runtime
 from ..schema.compatibility import check_accepts_as_much
 from ..schema.signature import Signature
@@ -70,8 +71,8 @@ def load_and_fork(
         files = None  # no worker needs them, and they may be as large as the model
     elif isinstance(files, VerifiedCopies):
         files.detach()  # each worker loads them, also after this process has ended
-    shadow = _shadow(settings)
     signature = manifest.signature
+    shadow = _shadow(settings, signature)
     if replaced is not None:
         served = Signature.model_validate(replaced.read_record()["signature"])
         check_accepts_as_much(served, signature)
@@ -112,7 +113,7 @@ def load_and_fork(
                 time.sleep(FORK_RETRY_INTERVAL)
 
 
-def _shadow(settings: ServingSettings) -> Load | None:
+def _shadow(settings: ServingSettings, signature: Signature) -> Load | None:
     """The shadow model of all workers, or its error; None if each worker loads its own."""
     directory = settings.shadow_model_dir
     if directory is None:
@@ -123,4 +124,12 @@ def _shadow(settings: ServingSettings) -> Load | None:
     except ModelError:
         pass  # the trial fails with the same error
     # Half of the time for the loader: it must not be killed for its shadow.
-    return try_to_load(partial(load_shadow, settings), settings.load_timeout / 2)
+    timeout = settings.load_timeout / 2
+    load = try_to_load(partial(load_compatible, settings, signature), timeout)
+    try:
+        shadow = load().manifest
+    except ModelError as error:
+        logger.error(NOT_USED, directory, error)  # noqa: TRY400
+    else:
+        logger.info(USED, shadow.name, shadow.version)
+    return load

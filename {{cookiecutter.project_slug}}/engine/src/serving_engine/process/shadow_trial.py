@@ -6,10 +6,14 @@ A shadow that crashes, hangs or starts threads, which a fork does not copy, does
 import gc
 import os
 import select
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import ModelError, ServiceExit, as_exception
+from ..model_files.read_artifact import private_folder
 from ..runtimes.base import LoadedModel
 from ..text import reason
 from .fork import other_threads
@@ -41,11 +45,24 @@ def try_to_load(load: Load, timeout: float) -> Load:
 
 def _trial(load: Load, timeout: float) -> str:
     """Load the model in a child; return what is wrong, or an empty string."""
+    try:
+        folder = private_folder()
+    except (ModelError, OSError) as error:
+        return _text(error)
+    try:
+        return _problem_in_child(load, timeout, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _problem_in_child(load: Load, timeout: float, folder: Path) -> str:
+    """See `_trial`. folder: for the temporary files of the child, which may be killed."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
         message = "it ended its process"
         try:
+            tempfile.tempdir = str(folder)
             message = _problem(load)
         finally:
             os.write(writer, message.encode()[:MAX_MESSAGE] or b"\n")

@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
 
 from ..errors import NotFound
 from ..settings import CARD
@@ -11,6 +10,8 @@ from ..telemetry.metrics import CONTENT_TYPE
 from .dependencies import ModelDep, SettingsDep
 from .fast_route import FastRoute
 from .protocol import check_ready
+
+MAX_CARD_BYTES = 1024 * 1024
 
 router = APIRouter(tags=["health"], route_class=FastRoute)
 
@@ -46,9 +47,11 @@ async def model(request: Request, model: ModelDep, settings: SettingsDep) -> dic
 
 
 @router.get("/model/card", include_in_schema=False)
-async def card(settings: SettingsDep) -> Response:
+def card(settings: SettingsDep) -> Response:
     """What the owner of the model says about it, in Markdown; 404 if there is no model card."""
     path = settings.model_dir / CARD
     if not path.is_file():
         raise NotFound("This model has no card: `model card` writes one.")
-    return FileResponse(path, media_type="text/markdown; charset=utf-8")
+    with path.open("rb") as file:
+        text = file.read(MAX_CARD_BYTES)
+    return Response(text, media_type="text/markdown; charset=utf-8")

@@ -34,7 +34,7 @@ def _drift(service: Service, options: argparse.Namespace) -> None:
     from ...model_files.manifest import read_manifest
     from .read_record import read_record
     from .record_statistics import RecordStatistics
-    from .report import report_lines, report_page
+    from .report import drift_lines, drift_page
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
     manifest = read_manifest(settings.model_dir)
@@ -47,9 +47,9 @@ def _drift(service: Service, options: argparse.Namespace) -> None:
             f"{statistics.other_versions} of other versions. Give the directory of that model: "
             "--model-dir DIR."
         )
-    print(*report_lines(statistics), sep="\n")
+    print(*drift_lines(statistics), sep="\n")
     if options.html is not None:
         try:
-            options.html.write_text(report_page(statistics), encoding="utf-8")
+            options.html.write_text(drift_page(statistics), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"cannot write {options.html}: {error.strerror}.") from None

@@ -148,13 +148,16 @@ class ColumnValues(Values):
 class ShadowValues:
     """What is counted of one version of a shadow model.
 
-    pairs: how often a label of the model met another one of the shadow.
+    largest, total: of the differences of numbers. milliseconds, slowest: the sum and the largest of
+    the times of its calls. pairs: how often a label of the model met another one of the shadow.
     """
 
     rows: int = 0
     agreed: int = 0
     largest: float = 0.0
     total: float = 0.0
+    milliseconds: float = 0.0
+    slowest: float = 0.0
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -207,6 +210,9 @@ class RecordStatistics:
         counted = self.shadows.setdefault(version, ShadowValues())
         other = prediction_values(shadow["output"], self.manifest.signature)
         counted.rows += 1
+        milliseconds = float(shadow.get("milliseconds") or 0.0)
+        counted.milliseconds += milliseconds
+        counted.slowest = max(counted.slowest, milliseconds)
         texts = {name: one for name, one in value.items() if isinstance(one, str)}
         if texts:
             agrees = all(other.get(name) == one for name, one in texts.items())

@@ -28,7 +28,7 @@ svg text { font-size: 10px; fill: currentColor; }
 """
 
 
-def report_lines(statistics: RecordStatistics) -> Iterator[str]:
+def drift_lines(statistics: RecordStatistics) -> Iterator[str]:
     """The report as text."""
     yield _summary(statistics)
     rows = [("", "rows", "gaps", "outside", "PSI", ""), *_table(statistics)]
@@ -38,7 +38,7 @@ def report_lines(statistics: RecordStatistics) -> Iterator[str]:
     yield from _notes(statistics)
 
 
-def report_page(statistics: RecordStatistics) -> str:
+def drift_page(statistics: RecordStatistics) -> str:
     """The report as an HTML page that needs no other file."""
     title = f"Drift of {statistics.manifest.name} {statistics.manifest.version}"
     head = "".join(
@@ -148,7 +148,8 @@ def _shadow(version: str, shadow: ShadowValues) -> str:
     text = (
         f"shadow {version}: agrees on {_percent(shadow.agreed / shadow.rows)} of {shadow.rows} "
         f"rows; difference of numbers {shadow.total / shadow.rows:.3g} on average, "
-        f"{shadow.largest:.3g} at most"
+        f"{shadow.largest:.3g} at most; a call took {shadow.milliseconds / shadow.rows:.3g} ms on "
+        f"average, {shadow.slowest:.3g} ms at most"
     )
     pairs = [f"{one} → {other}: {count}" for (one, other), count in shadow.pairs.most_common(10)]
     return text + (f"; {one_line(', '.join(pairs))}" if pairs else "")

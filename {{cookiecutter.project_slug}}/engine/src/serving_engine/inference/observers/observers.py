@@ -2,16 +2,16 @@
 
 import logging
 import time
+from functools import partial
 
 from ...runtimes.base import LoadedModel
-from ...runtimes.load import load_shadow
 from ...schema.predictions import Outputs
 from ...schema.request_parser import Rows
 from ...settings import ServingSettings
 from ...telemetry.metrics import Metrics
 from ...telemetry.request_context import current_request
 from .recorder import Recorder, Seen, ShadowOutputs
-from .shadow import Shadow
+from .shadow import Shadow, load_compatible
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,14 @@ class Observers:
         if settings.record_dir is not None:
             self._recorder = Recorder(loaded, settings, counts)
         if settings.shadow_model_dir is not None:
+            signature = loaded.manifest.signature
             self._shadow = Shadow(
-                loaded.manifest.signature,
-                loaded.shadow or (lambda: load_shadow(settings)),
+                signature,
+                loaded.shadow or partial(load_compatible, settings, signature),
                 settings,
                 counts,
                 hangs_after=hangs_after,
+                quiet=loaded.shadow is not None,
                 compared=self._record,
             )
         self._failed = False
@@ -55,10 +57,9 @@ class Observers:
         recorded = recorder.sample(len(outputs)) if recorder is not None else 0
         if not recorded and self._shadow is None:
             return
-        values = rows.values if self._shadow is not None else rows.values[:recorded]
         context = current_request.get()
         request_id = context.request_id if context is not None else ""
-        seen = Seen(values, outputs, recorded, request_id, time.time())
+        seen = Seen(rows.values, outputs, recorded, request_id, time.time())
         if self._shadow is None or not self._shadow.offer(seen):
             self._record(seen, None)
 

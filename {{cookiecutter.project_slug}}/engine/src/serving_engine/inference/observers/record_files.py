@@ -218,7 +218,16 @@ def record_schema(
             ("version", arrow.string()),
             ("input", arrow.struct([(name, kind or arrow.string()) for name, kind in inputs])),
             ("output", output),
-            ("shadow", arrow.struct([("version", arrow.string()), ("output", output)])),
+            (
+                "shadow",
+                arrow.struct(
+                    [
+                        ("version", arrow.string()),
+                        ("output", output),
+                        ("milliseconds", arrow.float64()),
+                    ]
+                ),
+            ),
         ]
     )
 

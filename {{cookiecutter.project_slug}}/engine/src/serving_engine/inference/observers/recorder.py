@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -47,14 +47,32 @@ class Seen:
     request_id: str = ""
     time: float = 0.0
 
+    def to_record(self) -> "Seen":
+        """A copy of the rows that are to be recorded: a view would keep the others in memory."""
+        rows = self.rows[: self.recorded]
+        return replace(
+            self,
+            rows=rows.copy() if isinstance(rows, np.ndarray) else rows,
+            outputs=copy_of(self.outputs, self.recorded),
+        )
+
+
+def copy_of(outputs: Outputs, rows: int) -> Outputs:
+    """A copy of the outputs of the first rows: they are a view of those of a whole batch."""
+    return outputs.take(np.arange(rows))
+
 
 @dataclass(frozen=True, slots=True)
 class ShadowOutputs:
-    """What the shadow model predicts for the same rows."""
+    """What the shadow model predicts for the same rows.
+
+    seconds: how long the call took that had these rows, among others.
+    """
 
     version: str
     outputs: Outputs
     format: PredictionFormatter
+    seconds: float
 
 
 class Recorder:
@@ -100,7 +118,10 @@ class Recorder:
         if self._stopped:
             self._metrics.not_recorded("stopped", seen.recorded)
             return
-        if not self._thread.offer((seen, shadow), size_of(seen)):
+        seen = seen.to_record()
+        if shadow is not None:
+            shadow = replace(shadow, outputs=copy_of(shadow.outputs, seen.recorded))
+        if not self._thread.offer((seen, shadow), size_of(seen, shadow)):
             self._metrics.not_recorded("queue-full", seen.recorded)
 
     def end(self) -> None:
@@ -168,13 +189,12 @@ class RowFormatter:
         }
 
     def __call__(self, seen: Seen, shadow: ShadowOutputs | None) -> list[dict[str, Any]]:
-        """The rows of one request that are to be recorded."""
-        count = seen.recorded
+        """The rows of one request: see `Seen.to_record`."""
         moment = datetime.fromtimestamp(seen.time, UTC).isoformat(timespec="milliseconds")
-        predictions = self._format(seen.outputs.part(0, count))
-        others = [] if shadow is None else shadow.format(shadow.outputs.part(0, count))
+        predictions = self._format(seen.outputs)
+        others = [] if shadow is None else shadow.format(shadow.outputs)
         rows = []
-        for number, cells in enumerate(self._cells(seen.rows, count)):
+        for number, cells in enumerate(self._cells(seen.rows)):
             row = {
                 "time": moment,
                 "request_id": seen.request_id,
@@ -188,16 +208,20 @@ class RowFormatter:
                 "output": predictions[number],
             }
             if shadow is not None:
-                row["shadow"] = {"version": shadow.version, "output": others[number]}
+                row["shadow"] = {
+                    "version": shadow.version,
+                    "output": others[number],
+                    "milliseconds": round(shadow.seconds * 1000, 3),
+                }
             rows.append(row)
         return rows
 
-    def _cells(self, rows: Values, count: int) -> Sequence[Sequence[Any]]:
+    def _cells(self, rows: Values) -> Sequence[Sequence[Any]]:
         if not isinstance(rows, np.ndarray):
-            return rows[:count]
-        part = rows[:count].astype(object)
-        part[np.isnan(rows[:count])] = None
-        cells: list[list[Any]] = part.tolist()
+            return rows
+        values = rows.astype(object)
+        values[np.isnan(rows)] = None
+        cells: list[list[Any]] = values.tolist()
         for row in cells:
             for column in self._bools:
                 row[column] = None if row[column] is None else bool(row[column])
@@ -210,13 +234,14 @@ class RowFormatter:
         return hashlib.blake2b(text, key=self._key, digest_size=16).hexdigest()
 
 
-def size_of(seen: Seen) -> int:
-    """About the bytes that rows take in memory."""
-    rows = seen.rows
-    if isinstance(rows, np.ndarray):
-        return rows.nbytes + CELL_BYTES
-    size = CELL_BYTES
-    for row in rows[: seen.recorded]:
+def size_of(seen: Seen, shadow: ShadowOutputs | None = None) -> int:
+    """About the bytes that rows and outputs take in memory."""
+    outputs = [seen.outputs] if shadow is None else [seen.outputs, shadow.outputs]
+    arrays = [array for each in outputs for array in (each.values, each.probabilities)]
+    size = CELL_BYTES + sum(array.nbytes for array in arrays if array is not None)
+    if isinstance(seen.rows, np.ndarray):
+        return size + seen.rows.nbytes
+    for row in seen.rows:
         size += CELL_BYTES * len(row)
         size += sum(len(cell) for cell in row if isinstance(cell, str))
     return size

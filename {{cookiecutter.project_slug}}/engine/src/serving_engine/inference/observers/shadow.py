@@ -7,9 +7,12 @@ is one that nobody waits for, and its exceptions are counted.
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from ...errors import ServiceExit, as_exception
+from ...heap import freeze_objects
 from ...runtimes.base import LoadedModel
+from ...runtimes.load import load_shadow
 from ...schema.predictions import Outputs, PredictionFormatter
 from ...schema.request_parser import Rows, joined
 from ...schema.signature import Signature
@@ -18,9 +21,14 @@ from ...telemetry.observer_metrics import ObserverMetrics
 from ...text import reason
 from .agreement import Comparison
 from .background import BackgroundThread
-from .recorder import Seen, ShadowOutputs
+from .recorder import Seen, ShadowOutputs, copy_of
 
+USED = "shadow model %s %s sees the same rows"
 NOT_USED = "the shadow model in %s is not used: %s"
+
+ROW_CHARACTERS = 4096
+"""A text of so many characters counts as one more row in the queue."""
+MAX_VIEWED = 64 * 1024
 
 logger = logging.getLogger("shadow")
 
@@ -31,8 +39,9 @@ class Shadow:
     """Predicts the rows of requests once more, off their path.
 
     signature: of the model. load: returns the shadow model; called in the thread. hangs_after:
-    seconds after which a call counts as one that hangs. compared: gets every request with the
-    shadow's outputs, or with None where there are none.
+    seconds after which a call counts as one that hangs. quiet: whether the log says already that it
+    was loaded or was not. compared: gets every request with the shadow's outputs, or with None
+    where there are none.
     """
 
     def __init__(
@@ -43,10 +52,13 @@ class Shadow:
         metrics: ObserverMetrics,
         *,
         hangs_after: float,
+        quiet: bool,
         compared: Callable[[Seen, ShadowOutputs | None], None],
     ) -> None:
         self._signature = signature
         self._load = load
+        self._quiet = quiet
+        self._texts = [n for n, column in enumerate(signature.inputs) if column.dtype == "string"]
         self._directory = settings.shadow_model_dir
         self._tolerance = settings.shadow_tolerance
         self._max_rows = settings.max_batch_rows
@@ -69,7 +81,7 @@ class Shadow:
         if not self._ready:
             self._metrics.shadow_dropped("not-loaded", rows)
             return False
-        if self._thread.offer(seen, rows):
+        if self._thread.offer(self._own(seen), rows + self._characters(seen) // ROW_CHARACTERS):
             return True
         self._metrics.shadow_dropped("queue-full", rows)
         busy = self._thread.busy_seconds()
@@ -82,23 +94,37 @@ class Shadow:
         self._ready = False
         self._thread.end()
 
+    def _characters(self, seen: Seen) -> int:
+        if not self._texts:
+            return 0
+        return sum(len(str(row[n])) for row in seen.rows for n in self._texts)
+
+    def _own(self, seen: Seen) -> Seen:
+        """The same with a copy of the outputs, if they are a view that keeps much in memory."""
+        probabilities = seen.outputs.probabilities
+        base = None if probabilities is None else probabilities.base
+        if base is None or base.nbytes <= MAX_VIEWED:
+            return seen
+        return replace(seen, outputs=copy_of(seen.outputs, len(seen.outputs)))
+
     def _prepare(self) -> None:
         try:
             loaded = self._load()
             signature = loaded.manifest.signature
             self._compare = Comparison(self._signature, signature, self._tolerance)
         except BaseException as error:
-            text = str(error) if isinstance(error, ServiceExit) else reason(as_exception(error))
-            logger.error(NOT_USED, self._directory, text)  # noqa: TRY400
+            if not self._quiet:
+                text = str(error) if isinstance(error, ServiceExit) else reason(as_exception(error))
+                logger.error(NOT_USED, self._directory, text)  # noqa: TRY400
             self._metrics.shadow_loaded(False)
             return
         self._model = loaded
         self._format = PredictionFormatter(signature)
         if not loaded.manifest.probes.row_independent:
             self._max_rows = 1
-        logger.info(
-            "shadow model %s %s sees the same rows", loaded.manifest.name, loaded.manifest.version
-        )
+        if not self._quiet:  # it was loaded here, after the heap was frozen
+            freeze_objects()
+            logger.info(USED, loaded.manifest.name, loaded.manifest.version)
         self._ready = True
         self._metrics.shadow_loaded(True)
 
@@ -131,13 +157,13 @@ class Shadow:
                 self._compared(seen, None)
             return
         agreed = int(agreement.agreed.sum())
-        self._metrics.shadow_compared(agreed, rows - agreed, seconds)
         self._metrics.shadow_differences(agreement.differences.tolist())
+        self._metrics.shadow_compared(agreed, rows - agreed, seconds)
         start = 0
         for seen in batch:
             part = outputs.part(start, start + len(seen.outputs))
             version = self._model.manifest.version
-            self._compared(seen, ShadowOutputs(version, part, self._format))
+            self._compared(seen, ShadowOutputs(version, part, self._format, seconds))
             start += len(seen.outputs)
 
     def _log_once(self, what: str, text: str) -> None:
@@ -149,3 +175,10 @@ class Shadow:
                 self._directory,
                 text,
             )
+
+
+def load_compatible(settings: ServingSettings, signature: Signature) -> LoadedModel:
+    """Load the shadow of a model with this signature. Raises ModelError."""
+    loaded = load_shadow(settings)
+    Comparison(signature, loaded.manifest.signature, settings.shadow_tolerance)
+    return loaded
