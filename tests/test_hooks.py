@@ -134,11 +134,13 @@ def test_what_is_optional_has_one_row():
 @pytest.mark.parametrize(
     ("word", "question", "choices"),
     [
-        ("docker", "deployment", {"container", "kubernetes"}),
-        ("workflows/container", "deployment", {"container", "kubernetes"}),
+        ("docker", "deployment", {"container", "kubernetes", "ray-serve"}),
+        ("workflows/container", "deployment", {"container", "kubernetes", "ray-serve"}),
         ("azureml", "deployment", {"container", "kubernetes"}),
         ("kubernetes", "deployment", {"kubernetes"}),
         ("kserve", "deployment", {"kubernetes"}),
+        ("ray_", "deployment", {"ray-serve"}),
+        ("deploy/ray", "deployment", {"ray-serve"}),
         ("kserve", "protocols", {"open-inference", "all"}),
         (".github", "ci", {"github"}),
         ("gitlab", "ci", {"gitlab"}),
