@@ -7,6 +7,7 @@
     make bench ARGS=--knobs           with other settings than the defaults
     make bench ARGS=--workers         one, two and four workers with a large forest (workers.py)
     make bench ARGS=--runtimes        the runtimes beside each other (runtimes.py)
+    make bench ARGS=--ray             on Ray Serve, behind each of its proxies (ray_serve.py)
     make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
     make bench ARGS='--against DIR'   against another project, such as one that an earlier commit
                                       rendered, where `uv sync --no-dev --compile-bytecode` was run
@@ -36,6 +37,7 @@ import workers
 from files import measure_files, write_files
 from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
+from ray_serve import measure_ray
 from report import OTHER, OURS, Found, Rest, Rests, compare, ratio, write_plot, write_report
 from runtimes import measure_runtimes
 from servers import (
@@ -68,6 +70,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.workers:
             measure_workers(arguments, Path(scratch), work)
+            return
+        if arguments.ray:
+            measure_ray(arguments, work, Path(scratch))
             return
         if arguments.runtimes:
             measure_runtimes(arguments, work, Path(scratch))
@@ -118,6 +123,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
     parser.add_argument("--workers", action="store_true", help="measure workers instead")
     parser.add_argument("--runtimes", action="store_true", help="measure the runtimes instead")
+    parser.add_argument("--ray", action="store_true", help="measure Ray's proxies instead")
     parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
     parser.add_argument("--against", type=Path, metavar="DIR", help="measure another project")
     parser.add_argument("--only", help="names of peers, separated by commas")
