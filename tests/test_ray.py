@@ -207,6 +207,25 @@ def test_a_replica_without_a_model_says_why_in_one_line(cluster: RayCluster) -> 
     assert not cluster.replicas("broken")
 
 
+def test_several_workers_are_refused(project: Path, environment: Path) -> None:
+    """A replica is one process."""
+    ended = processes.run(
+        [environment / "python", "-c", APPLY],
+        cwd=project,
+        env=clean_environment(SERVING_WORKERS="2"),
+        capture_output=True,
+        text=True,
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert "SERVING_WORKERS=2 is unsupported on Ray" in last
+
+
+APPLY = """
+from serving_engine.process.ray_serve import Arguments, application
+application(Arguments(package="iris_service"))
+"""
+
+
 def test_ray_data_predicts_what_the_command_predicts(
     cluster: RayCluster, project: Path, tmp_path: Path
 ) -> None:
