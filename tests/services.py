@@ -240,7 +240,7 @@ class Clients:
                 connection.request("POST", "/predict", self._body, self._headers)
                 answer = connection.getresponse()
                 body = answer.read()
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 answers.append(Answer(0, 0.0, "", worker))
                 connection.close()
                 continue

@@ -137,6 +137,8 @@ def test_what_is_optional_has_one_row():
         ("azureml", "deployment", {"container", "kubernetes"}),
         ("kubernetes", "deployment", {"kubernetes"}),
         ("kserve", "deployment", {"kubernetes"}),
+        ("ray_", "deployment", {"ray-serve"}),
+        ("deploy/ray", "deployment", {"ray-serve"}),
         ("kserve", "protocols", {"open-inference", "all"}),
         (".github", "ci", {"github"}),
         ("gitlab", "ci", {"gitlab"}),

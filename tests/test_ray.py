@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ pytestmark = [
 ]
 
 PATIENCE = 180
+CLIENTS = 5
 MORE = 20
-"""Answers that each client waits for between two steps."""
+"""Answers that each client waits for before and after what happens."""
 FIRST = 1.5
 """The first column of every row that the clients send."""
 APPLICATION = "iris-service"
@@ -206,6 +207,25 @@ def test_a_replica_without_a_model_says_why_in_one_line(cluster: RayCluster) -> 
     assert not cluster.replicas("broken")
 
 
+def test_several_workers_are_refused(project: Path, environment: Path) -> None:
+    """A replica is one process."""
+    ended = processes.run(
+        [environment / "python", "-c", APPLY],
+        cwd=project,
+        env=clean_environment(SERVING_WORKERS="2"),
+        capture_output=True,
+        text=True,
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert "SERVING_WORKERS=2 is unsupported on Ray" in last
+
+
+APPLY = """
+from serving_engine.process.ray_serve import Arguments, application
+application(Arguments(package="iris_service"))
+"""
+
+
 def test_ray_data_predicts_what_the_command_predicts(
     cluster: RayCluster, project: Path, tmp_path: Path
 ) -> None:
@@ -230,7 +250,7 @@ def test_ray_data_predicts_what_the_command_predicts(
     passed(run("iris-service", "predict", "rows.csv", "--output", "expected.parquet"))
     ended = run(*job, "rows.csv", "--output", "found", "--processes", "2")
     passed(ended)
-    assert ended.stdout.endswith(f"20000 rows predicted: {tmp_path / 'found'}\n")
+    assert ended.stdout.endswith("20000 rows predicted: found\n")
     assert (tmp_path / "found" / "_SUCCESS").exists()
     passed(run("python", "-c", SAME))
     bad = run(*job, "bad.csv", "--output", "none", "--processes", "1")
@@ -247,59 +267,73 @@ assert pyarrow.concat_tables(parts).equals(pyarrow.parquet.read_table("expected.
 """
 
 
-def test_what_was_in_flight_is_all_that_is_lost(
-    cluster: RayCluster, models: dict[str, Path]
-) -> None:
-    """One replica becomes three, one is killed, version 2 replaces version 1, a node is killed."""
-    with Clients(cluster, 3) as kept, Clients(cluster, 2, keep_alive=False) as fresh:
-
-        def failed() -> int:
-            answers = kept.all() + fresh.all()
-            return sum(answer.status != OK for answer in answers)
-
-        def more() -> None:
-            kept.wait_for(MORE)
-            fresh.wait_for(MORE)
-
-        more()
+def test_more_replicas_lose_no_request(cluster: RayCluster, models: dict[str, Path]) -> None:
+    with load(cluster) as clients:
         cluster.deploy(cluster.application(models["1"], replicas=3))
         cluster.wait_for(3)
-        more()
-        assert failed() == 0
+    assert failed(clients) == 0
 
-        killed = cluster.replicas()[0]
-        os.kill(killed["pid"], signal.SIGKILL)
-        wait_until(lambda: killed["pid"] not in {each["pid"] for each in cluster.replicas()})
+
+def test_a_killed_replica_loses_what_it_had_and_is_replaced(
+    cluster: RayCluster, models: dict[str, Path]
+) -> None:
+    cluster.deploy(cluster.application(models["1"], replicas=3))
+    cluster.wait_for(3)
+    with load(cluster) as clients:
+        killed = cluster.replicas()[0]["pid"]
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: killed not in {each["pid"] for each in cluster.replicas()}, PATIENCE)
         cluster.wait_for(3)
-        more()
-        lost = failed()
-        assert lost <= 5
+    assert failed(clients) <= CLIENTS
+    assert {each.status for each in last(clients)} == {OK}
 
+
+def test_a_new_version_loses_no_request(cluster: RayCluster, models: dict[str, Path]) -> None:
+    cluster.deploy(cluster.application(models["1"], replicas=3))
+    cluster.wait_for(3)
+    with load(cluster) as clients:
         cluster.deploy(cluster.application(models["2"], replicas=3))
-        wait_until(lambda: {each.version for each in last(kept, fresh)} == {"2"}, PATIENCE)
+        wait_until(lambda: {each.version for each in last(clients)} == {"2"}, PATIENCE)
         cluster.wait_for(3)
-        more()
-        assert failed() == lost
+    assert failed(clients) == 0
+    answers = [each for one in clients for each in one.all()]
+    assert {each.version for each in answers} == {"1", "2"}
+    assert all(each.value == pytest.approx(FIRST * int(each.version)) for each in answers)
 
+
+def test_a_killed_node_loses_what_it_had_and_its_replicas_move(
+    cluster: RayCluster, models: dict[str, Path]
+) -> None:
+    cluster.deploy(cluster.application(models["2"], replicas=3))
+    cluster.wait_for(3)
+    assert len({each["node_id"] for each in cluster.replicas()}) == 2
+    with load(cluster) as clients:
         cluster.kill_node()
-        more()
         wait_until(lambda: len({each["node_id"] for each in cluster.replicas()}) == 1, PATIENCE)
         cluster.wait_for(3)
-        more()
-        assert failed() <= lost + 2 * 5
-    answers = kept.all() + fresh.all()
-    print(Counter(answer.status for answer in answers))
-    assert all(
-        each.value == pytest.approx(FIRST * int(each.version))
-        for each in answers
-        if each.status == OK
-    )
-    assert {each.status for each in last(kept, fresh)} == {OK}
+    # What a client had in flight, and its connection to the proxy of that node.
+    assert failed(clients) <= 2 * CLIENTS
+    assert {each.status for each in last(clients)} == {OK}
 
 
-def last(*clients: Clients) -> list[Any]:
+@contextmanager
+def load(cluster: RayCluster) -> Iterator[tuple[Clients, Clients]]:
+    """Clients that keep their connections and others that do not, before, during and after."""
+    with Clients(cluster, CLIENTS - 2) as kept, Clients(cluster, 2, keep_alive=False) as fresh:
+        for each in (kept, fresh):
+            each.wait_for(MORE)
+        yield kept, fresh
+        for each in (kept, fresh):
+            each.wait_for(MORE)
+
+
+def failed(clients: tuple[Clients, Clients]) -> int:
+    return sum(answer.status != OK for each in clients for answer in each.all())
+
+
+def last(clients: tuple[Clients, Clients]) -> list[Any]:
     """The last answers of each client."""
-    return [each for client in clients for answers in client.answers for each in answers[-5:]]
+    return [each for one in clients for answers in one.answers for each in answers[-5:]]
 
 
 def test_everything_has_ended_at_the_end(cluster: RayCluster) -> None:

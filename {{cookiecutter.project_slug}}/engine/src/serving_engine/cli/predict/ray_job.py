@@ -6,6 +6,7 @@ model in memory. The predictions are those of `predict FILE --output RESULT.parq
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -30,10 +31,11 @@ from .scorer import Scorer
 
 _ROWS = 8192
 """Most rows of one call of the model."""
+_OWN_ERROR = re.compile(r"^serving_engine\.[\w.]+: (.+)$", re.MULTILINE)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the job: exit code 2 if a row or a file is not as it must be, 3 if the model is not."""
+    """Run the job; exit code 2 or 3 with one line if it fails."""
     parser = argparse.ArgumentParser(
         description="Predict the rows of files on a Ray cluster. The model directory is "
         "SERVING_MODEL_DIR, at the same path on every machine.",
@@ -176,11 +178,15 @@ class Predictor:
         return BatchBlock(sink.getvalue())
 
 
-def _cause(error: BaseException) -> ServiceExit:
-    """The engine's own error that has caused one of Ray's, or an error with the first cause."""
+def _cause(error: BaseException) -> UsageError:
+    """The engine's own error that has caused one of Ray's, or else the first cause.
+
+    Ray sends what a call of `Predictor` has raised as the text of a traceback.
+    """
+    own = _OWN_ERROR.findall(str(error))
     while cause := getattr(error, "cause", None) or error.__cause__:
         error = cause
-    return error if isinstance(error, ServiceExit) else UsageError(reason(error))
+    return UsageError(own[-1] if own else reason(error))
 
 
 if __name__ == "__main__":
