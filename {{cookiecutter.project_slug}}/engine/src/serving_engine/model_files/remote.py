@@ -18,7 +18,7 @@ from ..distribution import ENGINE
 from .download import Fetch, FetchError, Limits, fetch_model
 from .home import Home, Push
 from .manifest import MANIFEST, read_manifest
-from .mlflow_registry import Registry
+from .model_registry import Registry
 from .object_store import HubRepository, ObjectStore
 from .read_artifact import VerifiedCopies
 
