@@ -88,7 +88,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
 
     add_predict(commands)
 
-    model = commands.add_parser("model", help="fetch, package, restore or show a model")
+    model = commands.add_parser("model", help="fetch, push, package, restore or show a model")
     add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 
