@@ -247,6 +247,10 @@ def test_wrong_credentials_are_one_line(command: list[Any], project: Path, tmp_p
         assert contents(tmp_path / "model") == {}
 
 
+WHOLE = {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
+"""A body with a length, and not in chunks, which `Gate` does not read."""
+
+
 class Gate(ThreadingHTTPServer):
     """A proxy that holds the requests for `path` until `open` is set."""
 
@@ -316,7 +320,7 @@ def gate(bucket: str) -> Iterator[Gate]:
 def test_a_killed_push_leaves_no_model_and_the_next_one_completes_it(
     command: list[Any], project: Path, bucket: str, gate: Gate, tmp_path: Path
 ) -> None:
-    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url))
+    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url), **WHOLE)
     gate.hold("PUT", "/manifest.json")
     with cli.start("model", "push", URL, "--model-dir", SAMPLE) as process:
         assert gate.held.wait(PATIENCE)
@@ -335,7 +339,7 @@ def test_a_killed_push_leaves_no_model_and_the_next_one_completes_it(
 def test_an_interrupted_fetch_leaves_the_old_model(
     command: list[Any], project: Path, gate: Gate, tmp_path: Path
 ) -> None:
-    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url))
+    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url), **WHOLE)
     passed(cli("model", "push", URL, "--model-dir", SAMPLE))
     old = another(SAMPLE, tmp_path / "model", description="old")
     (old / "model.skops").write_bytes(b"old")
@@ -428,8 +432,6 @@ def test_the_registry_of_mlflow_is_a_home(
             assert contents(tmp_path / "model") == contents(model)
         for place in ("models:/iris@nobody", "models:/iris/9", "models:/nothing@champion"):
             cli.fails("model", "fetch", place, "--model-dir", tmp_path / "model")
-        (stored,) = folder.glob("files/**/second*") or [None]
-        assert stored is None
         damaged = sorted(folder.glob("files/**/model.skops"), key=os.path.getmtime)[-1]
         damaged.write_bytes(MODEL["model.skops"][:-1] + b"?")
         (tmp_path / "model/model.skops").unlink()
