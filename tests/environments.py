@@ -14,9 +14,12 @@ from .conftest import bin_of, clean_environment
 
 
 def python_with(name: str, requirements: Sequence[str], key: str = "") -> Path:
-    """The Python of an environment with `requirements`. key: what else it was made from."""
+    """The Python of an environment with `requirements`.
+
+    key: what tells whether it is still right, where the requirements do not.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    text = "\n".join([sys.version, *requirements, key])
+    text = "\n".join([sys.version, *([key] if key else requirements)])
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     root = cache / "cookiecutter-model-serving-clients" / name
     python = bin_of(root) / "python"

@@ -8,6 +8,7 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -17,6 +18,7 @@ class Hub(BaseHTTPRequestHandler):
     server: Any
 
     def do_GET(self) -> None:
+        self.path = unquote(self.path)
         resolved = re.fullmatch(r"/someone/iris/resolve/[^/]+/(.+)", self.path)
         if not self.allowed():
             return

@@ -114,7 +114,7 @@ NAMES_HOMES = {
     "docs/model-home.md",
     "engine/pyproject.toml",
     "engine/src/serving_engine/model_files/home.py",
-    "engine/src/serving_engine/model_files/mlflow_registry.py",
+    "engine/src/serving_engine/model_files/model_registry.py",
     "engine/src/serving_engine/model_files/remote.py",
     "engine/tests/test_remote.py",
 }

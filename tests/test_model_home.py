@@ -32,7 +32,7 @@ from .hub import hub
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 60
+PATIENCE = 120
 EXTRAS = "scikit-learn,s3,gcs,azure,huggingface,mlflow"
 SERVERS = ["mlflow>=3.17,<4", "moto[server]>=5.2", "gcp-storage-emulator>=2026.7"]
 BUCKET = "models.example.org"
@@ -100,7 +100,9 @@ def bucket(s3: str) -> str:
 
 
 def request(url: str, method: str = "GET", body: bytes = b"") -> bytes:
-    headers = {"Content-Type": "application/octet-stream"}
+    scope = "Credential=key/20260101/us-east-1/s3/aws4_request"
+    signed = f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"  # moto checks none
+    headers = {"Content-Type": "application/octet-stream", "Authorization": signed}
     asked = urllib.request.Request(url, body or None, headers, method=method)
     with urllib.request.urlopen(asked, timeout=30) as answer:
         data: bytes = answer.read()
@@ -245,8 +247,12 @@ def test_wrong_credentials_are_one_line(command: list[Any], project: Path, tmp_p
         assert contents(tmp_path / "model") == {}
 
 
+WHOLE = {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
+"""A body with a length, and not in chunks, which `Gate` does not read."""
+
+
 class Gate(ThreadingHTTPServer):
-    """A proxy that holds the requests for `path` until `open` is set."""
+    """A proxy that holds the requests for `path` until `open` is set, and then drops them."""
 
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), _Forward)
@@ -270,8 +276,9 @@ class _Forward(BaseHTTPRequestHandler):
             self.server.path
         ):
             self.server.held.set()
-            if not self.server.open.wait(PATIENCE):
-                return
+            self.server.open.wait(PATIENCE)
+            self.close_connection = True
+            return
         own = {"host", "connection", "content-length", "expect"}
         headers = {key: value for key, value in self.headers.items() if key.lower() not in own}
         asked = urllib.request.Request(
@@ -314,14 +321,13 @@ def gate(bucket: str) -> Iterator[Gate]:
 def test_a_killed_push_leaves_no_model_and_the_next_one_completes_it(
     command: list[Any], project: Path, bucket: str, gate: Gate, tmp_path: Path
 ) -> None:
-    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url))
+    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url), **WHOLE)
     gate.hold("PUT", "/manifest.json")
     with cli.start("model", "push", URL, "--model-dir", SAMPLE) as process:
         assert gate.held.wait(PATIENCE)
         process.kill()
-    gate.target = "http://127.0.0.1:1"  # what was held gets nowhere
     gate.open.set()
-    gate.target, gate.path = bucket.removesuffix(f"/{BUCKET}"), "/none"
+    gate.path = "/none"
     assert request(f"{bucket}/iris-service/1/model.skops") == MODEL["model.skops"]
     assert "not found" in cli.fails("model", "fetch", URL, "--model-dir", tmp_path / "model")
     assert contents(tmp_path / "model") == {}
@@ -333,7 +339,7 @@ def test_a_killed_push_leaves_no_model_and_the_next_one_completes_it(
 def test_an_interrupted_fetch_leaves_the_old_model(
     command: list[Any], project: Path, gate: Gate, tmp_path: Path
 ) -> None:
-    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url))
+    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url), **WHOLE)
     passed(cli("model", "push", URL, "--model-dir", SAMPLE))
     old = another(SAMPLE, tmp_path / "model", description="old")
     (old / "model.skops").write_bytes(b"old")
@@ -426,8 +432,6 @@ def test_the_registry_of_mlflow_is_a_home(
             assert contents(tmp_path / "model") == contents(model)
         for place in ("models:/iris@nobody", "models:/iris/9", "models:/nothing@champion"):
             cli.fails("model", "fetch", place, "--model-dir", tmp_path / "model")
-        (stored,) = folder.glob("files/**/second*") or [None]
-        assert stored is None
         damaged = sorted(folder.glob("files/**/model.skops"), key=os.path.getmtime)[-1]
         damaged.write_bytes(MODEL["model.skops"][:-1] + b"?")
         (tmp_path / "model/model.skops").unlink()

@@ -853,6 +853,32 @@ GUARDS = [
         swap("deadline", "deadline + 5"),
         "test_download",
     ),
+    # The homes of models.
+    guard(
+        "another model at the same URL",
+        "ObjectStore.push",
+        never("there not in"),
+        "test_remote",
+    ),
+    guard("sizes before the manifest", "ObjectStore._write", never("_complete"), "test_remote"),
+    guard(
+        "the quicker push wins",
+        "ObjectStore._write",
+        swap('"create" if new', '"overwrite" if new'),
+        "test_remote",
+    ),
+    guard(
+        "a push has a deadline",
+        "push_model",
+        swap("transfer.next_of(steps)", 'next(steps, "")'),
+        "test_remote",
+    ),
+    guard(
+        "secrets of a signed URL",
+        "_Transfer.explain",
+        swap('re.sub(r"\\?\\S*", "", str(error))', "str(error)"),
+        "test_remote",
+    ),
     # Open Inference.
     guard(
         "errors in the protocol's own form",

@@ -100,7 +100,9 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     add_predict(commands)
     add_bench(commands)
 
-    model = commands.add_parser("model", help="fetch, package, restore, show or watch a model")
+    model = commands.add_parser(
+        "model", help="fetch, push, package, restore, show or watch a model"
+    )
     add_model_commands(model.add_subparsers(required=True, metavar="COMMAND"))
     return parser
 

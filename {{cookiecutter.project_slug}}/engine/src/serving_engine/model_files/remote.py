@@ -18,7 +18,7 @@ from ..distribution import ENGINE
 from .download import Fetch, FetchError, Limits, fetch_model
 from .home import Home, Push
 from .manifest import MANIFEST, read_manifest
-from .mlflow_registry import Registry
+from .model_registry import Registry
 from .object_store import HubRepository, ObjectStore
 from .read_artifact import VerifiedCopies
 
@@ -47,7 +47,6 @@ HOMES = {
 """By the scheme of the URL."""
 
 SCRATCH = "-scratch.part"
-FORMS = "s3://, gs://, az://, abfss://, hf:// or models:/"
 
 
 def is_remote(source: str) -> bool:
@@ -89,7 +88,8 @@ def push_model(
     Raises PushError, and ModelError for a directory that does not hold what its manifest says.
     """
     if not is_remote(target):
-        raise PushError(f"{target}: unsupported URL. Use {FORMS}.")
+        known = "s3://, gs://, az://, abfss://, hf:// or models:/"
+        raise PushError(f"{target}: unsupported URL. Use {known}.")
     if alias and not target.startswith("models:"):
         raise PushError(f"{target}: only a registry has aliases. Leave --alias out.")
     manifest = read_manifest(directory)
