@@ -23,6 +23,8 @@ from .test_rolling_update import free_port
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.thorough,
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="Ray's cluster of several nodes is Linux's"),
 ]
 
