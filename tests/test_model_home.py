@@ -14,12 +14,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -245,115 +243,6 @@ def test_wrong_credentials_are_one_line(command: list[Any], project: Path, tmp_p
         line = none.fails("model", "fetch", URL, "--model-dir", tmp_path / "model")
         assert "credentials" in line
         assert contents(tmp_path / "model") == {}
-
-
-WHOLE = {"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
-"""A body with a length, and not in chunks, which `Gate` does not read."""
-
-
-class Gate(ThreadingHTTPServer):
-    """A proxy that holds the requests for `path` until `open` is set, and then drops them."""
-
-    def __init__(self, target: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Forward)
-        self.target, self.held, self.open = target, threading.Event(), threading.Event()
-        self.method = self.path = ""
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def hold(self, method: str, path: str) -> None:
-        self.method, self.path = method, path
-        self.held.clear()
-        self.open.clear()
-
-
-class _Forward(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # the client waits for `100 Continue`
-    server: Gate
-
-    def forward(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.command == self.server.method and self.path.partition("?")[0].endswith(
-            self.server.path
-        ):
-            self.server.held.set()
-            self.server.open.wait(PATIENCE)
-            self.close_connection = True
-            return
-        own = {"host", "connection", "content-length", "expect"}
-        headers = {key: value for key, value in self.headers.items() if key.lower() not in own}
-        asked = urllib.request.Request(
-            self.server.target + self.path, body or None, headers, method=self.command
-        )
-        try:
-            answer = urllib.request.urlopen(asked, timeout=30)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer, contextlib.suppress(OSError):  # whoever asked may be gone
-            data = answer.read()
-            self.send_response(answer.status)
-            hop = {"connection", "transfer-encoding", "server", "date"}
-            if self.command != "HEAD":
-                self.send_header("Content-Length", str(len(data)))
-                hop.add("content-length")
-            for key, value in answer.headers.items():
-                if key.lower() not in hop:
-                    self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def gate(bucket: str) -> Iterator[Gate]:
-    with Gate(bucket.removesuffix(f"/{BUCKET}")) as gate:
-        thread = threading.Thread(target=gate.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield gate
-        gate.open.set()
-        gate.shutdown()
-        thread.join()
-
-
-def test_a_killed_push_leaves_no_model_and_the_next_one_completes_it(
-    command: list[Any], project: Path, bucket: str, gate: Gate, tmp_path: Path
-) -> None:
-    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url), **WHOLE)
-    gate.hold("PUT", "/manifest.json")
-    with cli.start("model", "push", URL, "--model-dir", SAMPLE) as process:
-        assert gate.held.wait(PATIENCE)
-        process.kill()
-    gate.open.set()
-    gate.path = "/none"
-    assert request(f"{bucket}/iris-service/1/model.skops") == MODEL["model.skops"]
-    assert "not found" in cli.fails("model", "fetch", URL, "--model-dir", tmp_path / "model")
-    assert contents(tmp_path / "model") == {}
-    passed(cli("model", "push", URL, "--model-dir", SAMPLE))
-    passed(cli("model", "fetch", URL, "--model-dir", tmp_path / "model"))
-    assert contents(tmp_path / "model") == MODEL
-
-
-def test_an_interrupted_fetch_leaves_the_old_model(
-    command: list[Any], project: Path, gate: Gate, tmp_path: Path
-) -> None:
-    cli = Cli(command, project, **keys(AWS_ENDPOINT_URL=gate.url), **WHOLE)
-    passed(cli("model", "push", URL, "--model-dir", SAMPLE))
-    old = another(SAMPLE, tmp_path / "model", description="old")
-    (old / "model.skops").write_bytes(b"old")
-    before = contents(old)
-    gate.hold("GET", "/model.skops")
-    with cli.start("model", "fetch", URL, "--model-dir", old) as process:
-        assert gate.held.wait(PATIENCE)
-        process.send_signal(signal.SIGINT)
-        try:
-            _, err = process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
-    assert (process.returncode, err) == (130, "")
-    assert contents(old) == before
 
 
 def test_two_fetches_at_once_both_succeed(
