@@ -28,7 +28,7 @@ from .conftest import SAMPLE, Render, clean_environment, passed, source_of
 from .environments import python_with
 from .hub import hub
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 PATIENCE = 120
 EXTRAS = "scikit-learn,s3,gcs,azure,huggingface,mlflow"
