@@ -1,6 +1,6 @@
 """The releases that upgrades are rehearsed from: of each, what a project is rendered from.
 
-`python tests/kept_releases.py` keeps the commit that is checked out, as the version of
+`python -m tests.kept_releases` keeps the commit that is checked out, as the version of
 pyproject.toml; `--check TAG` compares it with what is kept under the name of a tag.
 """
 
@@ -12,6 +12,8 @@ import sys
 import tarfile
 import tomllib
 from pathlib import Path
+
+from . import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "releases"
@@ -48,13 +50,15 @@ def main() -> int:
         and members(lzma.decompress(file.read_bytes())) == members(archive)
     ):
         return 0
-    print(f"{tag}: tests/releases/ has something else. Run tests/kept_releases.py before the tag.")
+    print(
+        f"{tag}: tests/releases/ has something else. Run `python -m tests.kept_releases` before the tag."
+    )
     return 1
 
 
 def git_archive(commit: str) -> bytes:
     command = ["git", "archive", "--format=tar", commit, *PARTS]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    return processes.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
 
 
 def members(archive: bytes) -> dict[str, bytes]:

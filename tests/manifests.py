@@ -19,7 +19,8 @@ def project(render: Render) -> Path:
 @pytest.fixture(scope="module")
 def manifests(project: Path) -> dict[str, Any]:
     """Every manifest that is no kustomization, by the name of its file."""
-    paths = (project / "deploy").rglob("*.yaml")
+    folders = [project / "deploy" / name for name in ("kubernetes", "kserve")]
+    paths = [path for folder in folders for path in folder.rglob("*.yaml")]
     return {path.name: load(path) for path in paths if path.name != "kustomization.yaml"}
 
 

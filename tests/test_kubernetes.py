@@ -238,6 +238,6 @@ def built_by_kustomize(folder: Path) -> dict[str, Any]:
 
 def test_without_open_inference_there_is_no_kserve(generate: Render) -> None:
     project = generate(deployment="kubernetes", protocols="none")
-    assert [path.name for path in (project / "deploy").iterdir()] == ["kubernetes"]
+    assert {path.name for path in (project / "deploy").iterdir()} == {"kubernetes", "observability"}
     for page in (*project.glob("*.md"), *project.glob("docs/*.md")):
         assert "kserve" not in page.read_text(encoding="utf-8").lower(), page

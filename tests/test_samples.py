@@ -54,7 +54,7 @@ def test_every_dependency_of_the_engine_has_a_floor_and_a_ceiling() -> None:
         if requirement.startswith("serving-engine["):  # extras that are part of another
             continue
         bounds = r">=[\d.]+" if requirement.startswith(by_year) else r">=[\d.]+,<[\d.]+"
-        assert re.fullmatch(rf"[a-z0-9-]+(\[\w+\])?{bounds}(; .+)?", requirement), requirement
+        assert re.fullmatch(rf"[a-z0-9-]+(\[[\w,]+\])?{bounds}(; .+)?", requirement), requirement
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
