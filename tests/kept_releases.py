@@ -50,9 +50,7 @@ def main() -> int:
         and members(lzma.decompress(file.read_bytes())) == members(archive)
     ):
         return 0
-    print(
-        f"{tag}: tests/releases/ has something else. Run `python -m tests.kept_releases` before the tag."
-    )
+    print(f"{tag}: tests/releases/ has something else. `python -m tests.kept_releases` keeps it.")
     return 1
 
 

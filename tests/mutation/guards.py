@@ -787,7 +787,7 @@ GUARDS = [
         swap("bool_schema(strict=True)", "bool_schema()"),
         "test_openapi",
     ),
-    guard("known values", "_cell_schema", never("column.allowed"), "test_openapi"),
+    guard("known values", "_column_schema", never("column.allowed"), "test_openapi"),
     guard(
         "nesting outside of strings",
         "RequestParser.exceeds_containers",
@@ -1175,7 +1175,13 @@ GUARDS = [
         "test_doctor",
     ),
     guard("broken record", "served_record", swap("OSError, ValueError", "OSError"), "test_doctor"),
-    guard("bounded record", "_read", never("> _MAX_BYTES"), "test_doctor"),
+    guard(
+        "bounded record",
+        "_read",
+        never("> _MAX_BYTES"),
+        "test_doctor",
+        module="template_record",
+    ),
     guard(
         "litter beside the engine",
         "_files",
