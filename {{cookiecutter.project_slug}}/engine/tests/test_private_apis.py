@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 ]
 LINES = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["scikit-learn"]]
 REQUIREMENTS = {parsed.name: parsed for parsed in map(Requirement, LINES)}
-OPTIONAL = {"onnxruntime", "skl2onnx"}
+OPTIONAL = {"onnxruntime", "ray", "skl2onnx"}
 """Packages of extras that these tests may run without."""
 
 PUBLIC = {
@@ -42,7 +42,7 @@ PUBLIC = {
         "Response",
         "jsonable_encoder",
     },
-    "httptools": {"HttpRequestParser", "parse_url"},
+    "httptools": {"HttpRequestParser", "HttpResponseParser", "parse_url"},
     "prometheus_client": {
         "Collector",
         "collect",
