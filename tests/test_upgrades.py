@@ -158,7 +158,7 @@ def edit(project: Path) -> dict[str, str]:
         "src/iris_service/settings.py": "max_rows: int = 100",
         "src/iris_service/mine.py": "MINE = 1",
         "pyproject.toml": '"requests>=2.34"',
-        "Dockerfile": "ARG PYTHON_VERSION=3.12",
+        "Dockerfile": "OURS=1",
         "README.md": "## Ours\n",
         "model/manifest.json": '"name": "fraud"',
     }
@@ -178,7 +178,7 @@ def edit(project: Path) -> dict[str, str]:
     text = (project / "pyproject.toml").read_text(encoding="utf-8")
     text = re.sub(r"(?m)^dependencies = \[(.*)\]$", r'dependencies = [\1, "requests>=2.34"]', text)
     (project / "pyproject.toml").write_text(text, encoding="utf-8")
-    replace(project / "Dockerfile", "ARG PYTHON_VERSION=3.13", "ARG PYTHON_VERSION=3.12")
+    replace(project / "Dockerfile", "PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED=1 OURS=1")
     append(project / "README.md", "\n## Ours\n\nOur own words.\n")
     manifest = json.loads((project / "model/manifest.json").read_text(encoding="utf-8"))
     manifest["name"] = "fraud"
