@@ -250,7 +250,7 @@ def test_a_service_has_the_readmes_route_setting_and_metric(
     model = json.loads((pasted / "model" / "manifest.json").read_bytes())
     row = model["examples"][0]["input"]
     with serve(environment, pasted, workers=workers, greeting="moin") as service:
-        assert ask(service, "GET", "/hello")[:2] == (200, '{"greeting":"moin"}')
+        assert ask(service, "GET", "/hello")[:2] == (200, '{"greeting":"moin"}\n')
         status, text, _ = ask(service, "POST", "/decide", {"instances": [row, row]})
         assert (status, json.loads(text)) == (200, {"sure": [True, True]})
         assert ask(service, "POST", "/decide", {"instances": [[1]]})[0] == 422

@@ -21,13 +21,17 @@ from .conftest import Result
 from .service import Service
 
 Command = Callable[..., Result]
+ENGINE = Path(__file__).parents[1]
+"""Where the package of the tests' service is found."""
+
 KEY = "0123456789abcdef"
 QUICK = ["--seconds", "0.3", "--connections", "2", "--loads", "0.5"]
 
 
 def test_it_starts_the_service_measures_it_and_writes_what_it_found(
-    run: Command, model_dir: Path, tmp_path: Path
+    run: Command, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(ENGINE)
     output = tmp_path / "found"
     done = run("bench", "--model-dir", str(model_dir), "--output", str(output), *QUICK)
     assert done.code == 0, done.err
@@ -161,6 +165,7 @@ def test_a_service_that_does_not_answer_is_said_in_one_line(run: Command, rows: 
 def test_a_service_that_cannot_start_is_said_with_its_own_line(
     run: Command, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(ENGINE)
     monkeypatch.setenv("SERVING_MAX_MODEL_BYTES", "1")
     done = run("bench", "--model-dir", str(model_dir), *QUICK)
     assert done.code == 3
