@@ -47,8 +47,12 @@ class RayCluster:
         self._config = config
         self._dashboard = free_port()
         self._mark = uuid.uuid4().hex
+        # Ray would start its workers as it was started itself: with the `uv run` of these tests.
         self.variables = clean_environment(
-            RAY_USAGE_STATS_ENABLED="0", TEST_MARK=self._mark, SERVING_LOG_FORMAT="json"
+            RAY_USAGE_STATS_ENABLED="0",
+            RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
+            TEST_MARK=self._mark,
+            SERVING_LOG_FORMAT="json",
         )
 
     def start(self) -> None:

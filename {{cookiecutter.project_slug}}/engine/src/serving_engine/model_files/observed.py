@@ -1,13 +1,15 @@
 """The part of the manifest that holds how values were distributed when the model was packaged."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import numpy as np
 from pydantic import Field, StrictStr, model_validator
 
-from ..schema.predictions import Prediction
 from ..schema.signature import Name, Record, Signature, class_name
+
+if TYPE_CHECKING:  # it needs NumPy, which a supervisor does not import
+    from ..schema.predictions import Prediction
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -51,7 +53,7 @@ class Observed(Record):
     predictions: dict[Name, Distribution] = {}
 
 
-def prediction_values(prediction: Prediction, signature: Signature) -> dict[str, str | float]:
+def prediction_values(prediction: "Prediction", signature: Signature) -> dict[str, str | float]:
     """The values of one prediction that have a distribution: texts have categories, numbers
     intervals."""
     if isinstance(prediction, list):
@@ -80,6 +82,7 @@ def _labels(labels: Any, signature: Signature) -> Iterator[tuple[str, str]]:
 
 def interval_counts(edges: Sequence[float], values: Sequence[float]) -> list[int]:
     """How many values are in each interval."""
-    numbers = np.searchsorted(np.asarray(edges), np.asarray(values, dtype=float), side="left")
-    counts: list[int] = np.bincount(numbers, minlength=len(edges) + 1).tolist()
+    counts = [0] * (len(edges) + 1)
+    for value in values:
+        counts[bisect_left(edges, value)] += 1
     return counts
