@@ -94,11 +94,12 @@ class FirstFailure:
 
     def pytest_configure(self, config: Any) -> None:
         self._root = config.rootpath
+        self._folder = Path.cwd()  # tests may change it
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self._file.exists():
             name = str(self._root / report.nodeid)
-            self._file.write_text(os.path.relpath(name, Path.cwd()), encoding="utf-8")
+            self._file.write_text(os.path.relpath(name, self._folder), encoding="utf-8")
 
 
 if __name__ == "__main__":
