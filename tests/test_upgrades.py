@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -292,7 +293,7 @@ def test_cookiecutters_project_is_linked_by_one_command_and_a_conflict_is_in_one
     )
     page = (project / "docs/upgrade.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```text\n(.*?)```", page, re.S)
-    assert shown in (project / "README.md").read_text(encoding="utf-8")
+    assert textwrap.dedent(shown) in (project / "README.md").read_text(encoding="utf-8")
     git(project, "checkout", "--theirs", "Dockerfile")
     assert "next release" in (project / "Dockerfile").read_text(encoding="utf-8")
     assert "<<<<<<<" not in (project / "Dockerfile").read_text(encoding="utf-8")
