@@ -98,8 +98,9 @@ class FirstFailure:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self._file.exists():
-            name = str(self._root / report.nodeid)
-            self._file.write_text(os.path.relpath(name, self._folder), encoding="utf-8")
+            file, _, test = report.nodeid.partition("::")
+            path = os.path.relpath(self._root / file, self._folder)
+            self._file.write_text(f"{path}::{test}", encoding="utf-8")
 
 
 if __name__ == "__main__":
