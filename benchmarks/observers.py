@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from load import Figures, measure, running, verify, write_script
+from report import ratio
 from servers import Server
 
 CORES = "0,1"
@@ -63,14 +64,8 @@ def measure_observers(
             found.setdefault(name, []).append(figures)
             print(f"round {number + 1} {name:7} {figures}", flush=True)
     for name in found.keys() - {ALONE}:
-        print(f"{name} / {ALONE}: p99 {p99_ratio(found, name):.2f}")
+        print(f"{name} / {ALONE}: p99 {ratio(found[name], found[ALONE], 'p99'):.2f}")
     return found
-
-
-def p99_ratio(found: Observed, name: str) -> float:
-    """The median over the rounds: the 99th percentile of a variant to that of the service alone."""
-    pairs = zip(found[name], found[ALONE], strict=True)
-    return statistics.median(one.p99 / alone.p99 for one, alone in pairs)
 
 
 def write_observers(path: Path, found: Observed, arguments: argparse.Namespace) -> None:
@@ -90,7 +85,6 @@ def write_observers(path: Path, found: Observed, arguments: argparse.Namespace) 
             statistics.median(getattr(each, field) for each in figures)
             for field in ("rate", "p50", "p99")
         )
-        lines.append(
-            f"| {name} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {p99_ratio(found, name):.2f} |"
-        )
+        to_alone = ratio(figures, found[ALONE], "p99")
+        lines.append(f"| {name} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {to_alone:.2f} |")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from pathlib import Path
 from cookiecutter.main import cookiecutter
 
 from load import Figures, measure, running, verify, write_script
+from report import ratio
 from runtimes import CONNECTIONS, ROOT, package
 from servers import HERE, PEERS, PORT, Server, service_of, uv, with_model
 
@@ -102,7 +103,7 @@ def report(found: Found, arguments: argparse.Namespace) -> str:
             f"{statistics.median(each[n].p99 for each in measured):.1f} ms" for n in CONNECTIONS
         ]
         for n in CONNECTIONS:
-            pairs = zip(measured, found[ALONE], strict=True)
-            cells.append(f"{statistics.median(a[n].rate / b[n].rate for a, b in pairs):.2f}")
+            pair = ([each[n] for each in figures] for figures in (measured, found[ALONE]))
+            cells.append(f"{ratio(*pair, 'rate'):.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from load import Figures, measure, running, verify, write_script
+from report import ratio
 from servers import Server
 
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -143,9 +144,9 @@ def header(arguments: argparse.Namespace) -> list[str]:
 def rows_of(model: str, found: Found) -> list[str]:
     rows = []
     for (name, connections), figures in found.items():
-        pairs = zip(figures, found[WITHOUT, connections], strict=True)
-        ratio = statistics.median(one.rate / other.rate for one, other in pairs)
+        to_without = ratio(figures, found[WITHOUT, connections], "rate")
         rate = statistics.median(each.rate for each in figures)
         p99 = statistics.median(each.p99 for each in figures)
-        rows.append(f"| {model} | {connections} | {name} | {rate:,.0f} | {p99:.2f} | {ratio:.3f} |")
+        cells = [f"{rate:,.0f}", f"{p99:.2f}", f"{to_without:.3f}"]
+        rows.append(f"| {model} | {connections} | {name} | {' | '.join(cells)} |")
     return rows

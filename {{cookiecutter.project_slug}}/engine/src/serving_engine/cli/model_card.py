@@ -41,8 +41,10 @@ Who answers questions about it.
 """
 
 
-def add_card(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def add_card(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> argparse.ArgumentParser:
+    """Add the command, and return its parser."""
     card = commands.add_parser(
         "card",
         help="write a page about the model, which you complete",
@@ -58,10 +60,8 @@ def add_card(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="store_true",
         help="write over a file that this command has not written, and over your sections",
     )
-    card.add_argument(
-        "--model-dir", type=Path, metavar="DIR", help="the model directory (SERVING_MODEL_DIR)"
-    )
     card.set_defaults(run=_card)
+    return card
 
 
 def _card(service: Service, options: argparse.Namespace) -> None:

@@ -87,10 +87,9 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         "--example", action="store_true", help="print a body for POST /predict instead"
     )
     show.set_defaults(run=_show)
-    for command in (fetch, push, package, restore, show):
+    drift, card = add_drift(commands), add_card(commands)
+    for command in (fetch, push, package, restore, show, drift, card):
         add_model_dir(command)
-    add_drift(commands)
-    add_card(commands)
 
 
 def _add_package_options(package: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -70,7 +71,10 @@ class Measured:
 class Connection(asyncio.Protocol):
     """A connection that is kept alive, and has one request at a time."""
 
-    def __init__(self, target: Target, on_free: Callable[["Connection"], None]) -> None:
+    def __init__(
+        self, target: Target, on_free: Callable[["Connection"], None] = lambda _: None
+    ) -> None:
+        """on_free: called after each request that was asked."""
         self._target = target
         self._on_free = on_free
         self._transport: asyncio.Transport | None = None
@@ -173,7 +177,7 @@ async def closed_loop(load: Load) -> Measured:
     end = time.perf_counter() + load.seconds
 
     async def keep_asking(first: int) -> None:
-        connection = Connection(load.target, lambda _: None)
+        connection = Connection(load.target)
         number = first
         while (now := time.perf_counter()) < end:
             await connection.ask(load.queries[number % len(load.queries)], now, measured)
@@ -241,16 +245,10 @@ def _arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
         now += generator.expovariate(rate)
 
 
-class _timed:  # noqa: N801 - a context manager
-    """Notes how long a run took, and how much of a processor the client took for it."""
-
-    def __init__(self, measured: Measured) -> None:
-        self._measured = measured
-
-    def __enter__(self) -> None:
-        self._begin = time.perf_counter(), time.process_time()
-
-    def __exit__(self, *_: object) -> None:
-        begin, cpu = self._begin
-        self._measured.seconds = time.perf_counter() - begin
-        self._measured.cpu = (time.process_time() - cpu) / max(self._measured.seconds, 1e-9)
+@contextmanager
+def _timed(measured: Measured) -> Iterator[None]:
+    """Note how long a run takes, and how much of a processor the client takes for it."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    yield
+    measured.seconds = time.perf_counter() - begin
+    measured.cpu = (time.process_time() - cpu) / max(measured.seconds, 1e-9)

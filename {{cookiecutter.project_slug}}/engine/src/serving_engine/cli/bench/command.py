@@ -98,16 +98,15 @@ def _number(text: str) -> float:
 
 def _bench(service: Service, options: argparse.Namespace) -> None:
     from ...settings import load_settings
-    from .own_service import OwnService
+    from .own_service import own_service
     from .target import Target
 
     settings = load_settings(service.import_settings(), model_dir=options.model_dir)
     key = settings.api_keys[0].get_secret_value() if settings.api_keys else None
     queries = _Rows(options, settings.model_dir)
-    own = OwnService(service.package, str(settings.model_dir)) if options.url is None else None
-    with own or nullcontext():
-        target = Target.of(options.url if own is None else own.url, key)
-        runs = _measure(target, queries, options)
+    own = own_service(service.package, str(settings.model_dir))
+    with own if options.url is None else nullcontext(options.url) as url:
+        runs = _measure(Target.of(url, key), queries, options)
     if options.output is not None:
         _write(options.output, runs, queries.title)
     wrong = sum(run.measured.counts["wrong"] for run in runs)
@@ -181,7 +180,7 @@ async def _learn(target: "Target", rows: _Rows, per_request: int) -> "list[Query
     """The requests, each of which the service has answered once. Raises UsageError."""
     from .client import Connection
 
-    connection = Connection(target, lambda _: None)
+    connection = Connection(target)
     try:
         model = await _ask(connection, target.request("GET", "/model"))
         known = {name: model.get(name) for name in ("name", "version")}

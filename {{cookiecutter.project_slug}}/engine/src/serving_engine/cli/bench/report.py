@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .client import Measured
@@ -19,7 +20,7 @@ class Run:
     name: str
     measured: Measured
 
-    @property
+    @cached_property
     def latencies(self) -> dict[str, float]:
         """Percentiles in milliseconds; empty if no answer was right."""
         values = sorted(self.measured.latencies)

@@ -85,7 +85,7 @@ class Known:
 
 
 def make_queries(target: Target, known: Known, rows: int, most: int) -> list[Query]:
-    """At most `most` requests with so many rows each; rows are repeated until the last is full."""
+    """At most `most` requests of `rows` rows each; rows are repeated until the last is full."""
     total = len(known.rows)
     queries = []
     for first in range(0, total, rows)[:most]:

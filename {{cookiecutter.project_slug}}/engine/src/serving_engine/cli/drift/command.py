@@ -7,8 +7,10 @@ from ...service import Service
 from ...settings import load_settings
 
 
-def add_drift(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def add_drift(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> argparse.ArgumentParser:
+    """Add the command, and return its parser."""
     drift = commands.add_parser(
         "drift",
         help="compare a record of requests with what the model was packaged with",
@@ -23,10 +25,8 @@ def add_drift(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     drift.add_argument(
         "--html", type=Path, metavar="FILE", help="write the report as a page with plots, too"
     )
-    drift.add_argument(
-        "--model-dir", type=Path, metavar="DIR", help="the model directory (SERVING_MODEL_DIR)"
-    )
     drift.set_defaults(run=_drift)
+    return drift
 
 
 def _drift(service: Service, options: argparse.Namespace) -> None:

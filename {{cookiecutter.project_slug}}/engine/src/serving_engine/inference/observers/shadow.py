@@ -27,7 +27,7 @@ USED = "shadow model %s %s sees the same rows"
 NOT_USED = "the shadow model in %s is not used: %s"
 
 ROW_CHARACTERS = 4096
-"""A text of so many characters counts as one more row in the queue."""
+"""A text of this many characters counts as one more row in the queue."""
 MAX_VIEWED = 64 * 1024
 
 logger = logging.getLogger("shadow")
