@@ -16,7 +16,7 @@ RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run
 # A file's tests stay together: they share what they have made.
 PARALLEL := --numprocesses=auto --dist=loadfile
 
-.PHONY: help demo test test-rest test-fast test-all bench container browser sample clean
+.PHONY: help demo test test-rest test-fast test-all bench container browser sample docs clean
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -55,8 +55,11 @@ browser: $(UV)  ## try the page of a generated service in Chromium, which must b
 sample: $(UV)  ## fit the sample models again and package them
 	@$(RUN) python samples/package.py $(ARGS)
 
+docs: $(UV)  ## build the documentation site into site/, strictly (ARGS=--serve: serve it too)
+	@$(RUN) python -m docs.site $(ARGS)
+
 clean:  ## remove what these commands made
-	rm -rf .tools .venv uv.lock .pytest_cache
+	rm -rf .tools .venv uv.lock .pytest_cache .site site
 
 $(UV):
 	@$(PYTHON) -m venv .tools
