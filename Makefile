@@ -59,7 +59,7 @@ docs: $(UV)  ## build the documentation site into site/, strictly (ARGS=--serve:
 	@$(RUN) python -m docs.site $(ARGS)
 
 clean:  ## remove what these commands made
-	rm -rf .tools .venv uv.lock .pytest_cache .site site
+	rm -rf .tools .venv uv.lock .pytest_cache site
 
 $(UV):
 	@$(PYTHON) -m venv .tools

@@ -9,6 +9,7 @@ import http.server
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from functools import partial
@@ -17,7 +18,6 @@ from pathlib import Path
 from tests.rendering import PROJECT, ROOT
 
 ENGINE = ROOT / PROJECT / "engine" / "src"
-WORK = ROOT / ".site"
 SEEN = ("docs", "README.md", "templates", PROJECT)
 """What the pages are made of."""
 
@@ -42,27 +42,29 @@ def main() -> None:
 
 
 def build(output: Path) -> int:
-    """Build the site into `output`; 0, or 1 after a message that says what is wrong."""
+    """Build the site into `output`; 0, or an exit code after a message that says what is wrong."""
     sys.path.insert(0, str(ENGINE))
     from .assemble import BrokenLinks, Site
-    from .reference import pages
+    from .reference import Reference
 
-    work = WORK / "build"
-    shutil.rmtree(work, ignore_errors=True)
+    if output.exists() and not (output / "sitemap.xml").exists():
+        print(f"{output} is no site: name a folder that may be replaced", file=sys.stderr)
+        return 2
     site = Site()
-    site.add_reference(pages(ENGINE / "serving_engine"), "docs/reference/x.md")
-    try:
-        site.write(work)
-    except BrokenLinks as error:
-        print(error, file=sys.stderr)
-        return 1
-    command = [sys.executable, "-m", "zensical", "build", "--strict"]
-    ended = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        print(ended.stdout, ended.stderr.partition("Traceback")[0], file=sys.stderr)
-        return 1
-    shutil.rmtree(output, ignore_errors=True)
-    shutil.move(work / "site", output)
+    site.add_reference(Reference(ENGINE / "serving_engine"))
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            site.write(Path(work))
+        except BrokenLinks as error:
+            print(error, file=sys.stderr)
+            return 1
+        command = [sys.executable, "-m", "zensical", "build", "--strict"]
+        ended = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            print(ended.stdout, ended.stderr.partition("Traceback")[0], file=sys.stderr)
+            return 1
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.move(Path(work) / "site", output)
     return 0
 
 

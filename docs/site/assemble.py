@@ -6,16 +6,15 @@ import posixpath
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from cookiecutter.utils import create_env_with_context
 from jinja2 import FileSystemLoader
-
 from tests.rendering import PROJECT, ROOT, context
 
 from . import forge_markdown
@@ -29,6 +28,14 @@ REPOSITORY = "OWNER/cookiecutter-model-serving"
 
 class BrokenLinks(Exception):
     """Links that lead nowhere: a line for each."""
+
+
+class Reference(Protocol):
+    """The pages that are made from the code, and what makes links of the names in a text."""
+
+    pages: dict[str, str]
+
+    def link_names(self, text: str, folder: str, /) -> str: ...
 
 
 @dataclass
@@ -53,6 +60,7 @@ class Site:
         """Which page has a file of the repository, or FILE#ANCHOR of it."""
         self.taken: set[str] = set()
         """The sections that pages have, as FILE#Heading."""
+        self.link_names: Callable[[str, str], str] = lambda text, _: text
         self.summaries: dict[str, str] = {}
         """One sentence about a page, where its own first one does not say it."""
         self._add_written_pages()
@@ -62,12 +70,13 @@ class Site:
         for entry in self.plan["reference"]:
             self._add_taken("reference", entry)
 
-    def add_reference(self, pages: dict[str, str], source: str) -> None:
-        """Add pages that were made from the code. source: the file that says where that is."""
-        for name, text in pages.items():
-            self.pages[f"reference/{name}"] = Page(text, source)
+    def add_reference(self, reference: Reference) -> None:
+        """Add the pages that are made from the code, and links to them from all others."""
+        for name, text in reference.pages.items():
+            self.pages[f"reference/{name}"] = Page(text, f"docs/reference/{name}")
         for file, name in self.plan["made_from"].items():
             self.places.setdefault(file, f"reference/{name}")
+        self.link_names = reference.link_names
 
     def _add_written_pages(self) -> None:
         for path in sorted(DOCS.rglob("*.md")):
@@ -113,9 +122,10 @@ class Site:
         broken: list[str] = []
         self._add_parts()
         for name, page in self.pages.items():
-            text = forge_markdown.replace_links(
-                forge_markdown.convert(page.text), self._replacer(name, page, broken, folder)
-            )
+            text = forge_markdown.convert(page.text)
+            if name != "index.md":
+                text = self.link_names(text, "" if name[:10] == "reference/" else "../reference/")
+            text = forge_markdown.replace_links(text, self._replacer(name, page, broken, folder))
             put(folder / "pages" / name, with_repository(text))
         shutil.copy(OWN / "site.css", folder / "pages" / "site.css")
         config = (OWN / "zensical.toml").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ Imports of the engine need pydantic-settings, prometheus_client and orjson, and 
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,42 +30,45 @@ class DefaultService(Service):
         return ServingSettings
 
 
-def pages(engine: Path) -> dict[str, str]:
-    """Every page by the name of its file. engine: the folder `serving_engine`."""
-    makers: dict[str, Callable[[], str]] = {
-        "settings.md": settings,
-        "metrics.md": metrics,
-        "errors.md": lambda: errors(engine),
-        "exit-codes.md": lambda: exit_codes(engine),
-        "command-line.md": command_line,
-        "manifest.md": manifest,
-        "python.md": lambda: public_names(engine),
-    }
-    return {name: link_names(make(), name) for name, make in makers.items()}
+class Reference:
+    """The pages, by the names of their files. engine: the folder `serving_engine`."""
 
+    def __init__(self, engine: Path) -> None:
+        self.pages: dict[str, str] = {
+            "settings.md": settings(),
+            "metrics.md": metrics(),
+            "errors.md": errors(engine),
+            "exit-codes.md": exit_codes(engine),
+            "command-line.md": command_line(),
+            "manifest.md": manifest(),
+            "python.md": public_names(engine),
+        }
+        self._anchors = {
+            f"{PREFIX}{name}".upper(): f"settings.md#{PREFIX}{name}".lower()
+            for name in ServingSettings.model_fields
+        }
+        for family in metric_families():
+            self._anchors[family.name] = self._anchors[sample_name(family)] = (
+                f"metrics.md#{family.name}"
+            )
 
-def link_names(text: str, page: str) -> str:
-    """The text with a link at each name of a setting or a metric in prose."""
-    settings = {f"{PREFIX}{name}".upper(): name for name in ServingSettings.model_fields}
-    families = {family.name for family in metric_families()}
+    def link_names(self, text: str, folder: str) -> str:
+        """The text with a link at each name of a setting or a metric that is marked as code.
 
-    def link(found: re.Match[str]) -> str:
-        name = found[0].strip("`")
-        family = re.sub(r"_(total|bucket|sum|count)$", "", name)
-        target = "settings.md" if name in settings else "metrics.md"
-        if name not in settings and family not in families:
-            return found[0]
-        anchor = name.lower() if name in settings else family
-        return f"[`{name}`]({'' if target == page else target}#{anchor})"
+        folder: where the reference is from there. Within the reference, names are links unmarked
+        too.
+        """
+        marked = r"`(\w+)`"
+        names = marked if folder else rf"{marked}|(?<![\w/{{`])((?:SERVING|serving)_\w+)"
+        left = r"^#[^\n]*$|^ *```.*?^ *```$|\[[^\]]*\]\([^)]*\)"
 
-    name = r"(?<![\w/{])(?:SERVING_[A-Z_]+|serving_[a-z_]+)(?!\w)"
-    prose = rf"^(?:#[^\n]*|```.*?^```)$|\[[^\]]*\]\([^)]*\)|`{name}`|{name}|`[^`\n]*`"
-    return re.sub(
-        prose,
-        lambda found: link(found) if re.fullmatch(rf"`?{name}`?", found[0]) else found[0],
-        text,
-        flags=re.M | re.S,
-    )
+        def link(found: re.Match[str]) -> str:
+            name = "".join(filter(None, found.groups()))
+            if name not in self._anchors:
+                return found[0]
+            return f"[`{name}`]({folder}{self._anchors[name]})"
+
+        return re.sub(rf"{left}|{names}|`[^`\n]*`", link, text, flags=re.M | re.S)
 
 
 # Settings
@@ -124,8 +127,8 @@ def _default(name: str, field: Any) -> str:
             return f"`{str(field.default).lower()}`"
         case int() if name.endswith("_bytes"):
             mebi = field.default % 1024**2 == 0
-            size = f"{field.default >> 20} MiB" if mebi else f"{field.default >> 10} KiB"
-            return f"`{field.default}` ({size})"
+            size = f"{field.default >> 20}&nbsp;MiB" if mebi else f"{field.default >> 10}&nbsp;KiB"
+            return f"`{field.default}`&nbsp;({size})"
         case float():
             return f"`{field.default:g}`"
         case _:
@@ -157,7 +160,7 @@ def metrics() -> str:
         "you make with `prometheus_client`.",
         "| metric | type | labels | what it counts or measures |\n|---|---|---|---|\n"
         + "\n".join(
-            f"| {_sample_name(family)} | {family.type} | {_labels(family)} | "
+            f"| {sample_name(family)} | {family.type} | {_labels(family)} | "
             f"{family.documentation} |"
             for family in families
         ),
@@ -173,7 +176,7 @@ def metrics() -> str:
 
 
 def _facts(family: Any, speaking: list[str]) -> str:
-    rows = [f"| sample | `{_sample_name(family)}` |", f"| type | {family.type} |"]
+    rows = [f"| sample | `{sample_name(family)}` |", f"| type | {family.type} |"]
     rows.append(f"| labels | {_labels(family) or 'none'} |")
     if family.type == "histogram":
         bounds = [sample.labels["le"] for sample in family.samples if "le" in sample.labels]
@@ -184,7 +187,7 @@ def _facts(family: Any, speaking: list[str]) -> str:
     return "| | |\n|---|---|\n" + "\n".join(rows[1:])
 
 
-def _sample_name(family: Any) -> str:
+def sample_name(family: Any) -> str:
     return family.name + ("_total" if family.type == "counter" else "")
 
 
