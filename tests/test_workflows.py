@@ -43,6 +43,7 @@ PINS = {
 # Every right to write that a job has, of our workflows and of the generated ones. All others may
 # read the repository at most.
 WRITES = {
+    (ROOT, "docs.yml", "publish"): {"contents"},
     (ROOT, "release.yml", "release"): {"contents", "id-token", "attestations"},
     (ROOT, "canary.yml", "report"): {"issues"},
     (TEMPLATE, "container.yml", "publish"): {"packages", "id-token", "attestations"},

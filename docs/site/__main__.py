@@ -43,13 +43,13 @@ def main() -> None:
 
 def build(output: Path) -> int:
     """Build the site into `output`; 0, or an exit code after a message that says what is wrong."""
+    if output.exists() and not (output / "sitemap.xml").exists():
+        print(f"{output} is no site: name a folder that may be replaced", file=sys.stderr)
+        return 2
     sys.path.insert(0, str(ENGINE))
     from .assemble import BrokenLinks, Site
     from .reference import Reference
 
-    if output.exists() and not (output / "sitemap.xml").exists():
-        print(f"{output} is no site: name a folder that may be replaced", file=sys.stderr)
-        return 2
     site = Site()
     site.add_reference(Reference(ENGINE / "serving_engine"))
     with tempfile.TemporaryDirectory() as work:

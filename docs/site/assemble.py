@@ -8,13 +8,13 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from cookiecutter.utils import create_env_with_context
-from jinja2 import FileSystemLoader
+from jinja2 import Environment, FileSystemLoader
 from tests.rendering import PROJECT, ROOT, context
 
 from . import forge_markdown
@@ -57,7 +57,7 @@ class Site:
         self.plan = tomllib.loads((OWN / "pages.toml").read_text(encoding="utf-8"))
         self.pages: dict[str, Page] = {}
         self.places: dict[str, str] = {}
-        """Which page has a file of the repository, or FILE#ANCHOR of it."""
+        """Which page has a file of the repository, or FILE#ANCHOR of it: PAGE or PAGE#ANCHOR."""
         self.taken: set[str] = set()
         """The sections that pages have, as FILE#Heading."""
         self.link_names: Callable[[str, str], str] = lambda text, _: text
@@ -98,7 +98,10 @@ class Site:
             self.taken.add(taken)
             if heading:
                 text = forge_markdown.sections(text)[heading]
-                self.places.setdefault(f"{source}#{forge_markdown.anchor(heading)}", name)
+                anchor = forge_markdown.anchor(heading)
+                whole = "title" in entry and len(entry["take"]) == 1
+                place = name if whole else f"{name}#{anchor}"
+                self.places.setdefault(f"{source}#{anchor}", place)
             else:
                 self.places.setdefault(source, name)
             here = posixpath.dirname(source)
@@ -185,47 +188,65 @@ class Site:
 
     # Links
 
-    def _replacer(self, name: str, page: Page, broken: list[str], folder: Path) -> Any:
+    def _replacer(
+        self, name: str, page: Page, broken: list[str], folder: Path
+    ) -> Callable[[str], str]:
         here = posixpath.dirname(name)
 
         def replace(target: str) -> str:
             if re.match(r"[a-z]+:", target):
                 return target
-            path, _, anchor = unquote(target).partition("#")
-            # A link to another page of the site, or to a heading of the same page.
-            inside = posixpath.normpath(posixpath.join(here, path)) if path else name
-            inside = f"{inside}/index.md" if f"{inside}/index.md" in self.pages else inside
-            if inside not in self.pages:
-                source = posixpath.join(posixpath.dirname(page.source), path).lstrip("/")
-                inside = self._elsewhere(posixpath.normpath(source), anchor, folder)
-            if inside is None:
+            place = self._in_site(name, target) or self._elsewhere(page.source, target, folder)
+            if place is None:
                 broken.append(f"{page.source} (page {name}): {target} leads nowhere")
                 return target
-            if inside.startswith("https:"):
-                return inside
-            text = self.pages[inside].text if inside in self.pages else ""
-            if anchor and anchor not in forge_markdown.anchors(text):
-                broken.append(f"{page.source} (page {name}): no heading for {target}")
-            relative = posixpath.relpath(inside, here or ".")
-            return relative + (f"#{anchor}" if anchor else "")
+            if place.startswith("https:"):
+                return place
+            file, mark, anchor = place.partition("#")
+            return posixpath.relpath(file, here or ".") + mark + anchor
 
         return replace
 
-    def _elsewhere(self, source: str, anchor: str, folder: Path) -> str | None:
-        """Where in the site a file of the repository is, else its URL; None if it is nowhere."""
-        place = self.places.get(f"{source}#{anchor}") or self.places.get(source)
-        if place and (not anchor or anchor in forge_markdown.anchors(self.pages[place].text)):
-            return place
-        file = ROOT / source
-        if file.suffix in PICTURES and file.is_file():
-            shown = f"pictures/{source.replace('/', '-')}"
-            (folder / "pages/pictures").mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, folder / "pages" / shown)
-            return shown
-        if not file.exists() or not file.resolve().is_relative_to(ROOT):
+    def _in_site(self, name: str, target: str) -> str | None:
+        """The page, with its anchor, to which a link of another page leads by the site's paths."""
+        path, _, anchor = target.partition("#")
+        joined = posixpath.join(posixpath.dirname(name), path)
+        return self._with_anchor(posixpath.normpath(joined) if path else name, anchor)
+
+    def _with_anchor(self, page: str, anchor: str) -> str | None:
+        page = page if page in self.pages else f"{page}/index.md"
+        if page not in self.pages:
             return None
-        kind = "tree" if file.is_dir() else "blob"
-        return f"{repository_url()}/{kind}/main/{quote(source)}" + (f"#{anchor}" if anchor else "")
+        if not anchor:
+            return page
+        known = anchor in forge_markdown.anchors(self.pages[page].text)
+        return f"{page}#{anchor}" if known else None
+
+    def _elsewhere(self, source: str, target: str, folder: Path) -> str | None:
+        """Where in the site a link of a file of the repository leads, else its URL.
+
+        None if it leads nowhere.
+        """
+        path, _, anchor = unquote(target).partition("#")
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(source), path)).lstrip("/")
+        if path and f"{file}#{anchor}" in self.places:
+            return self.places[f"{file}#{anchor}"]
+        if path and file in self.places:
+            found = self._with_anchor(self.places[file], anchor)
+            if found:
+                return found
+        there = ROOT / file
+        if not path or not there.exists() or not there.resolve().is_relative_to(ROOT):
+            return None
+        if there.suffix in PICTURES:
+            shown = f"pictures/{file.replace('/', '-')}"
+            (folder / "pages/pictures").mkdir(parents=True, exist_ok=True)
+            shutil.copy(there, folder / "pages" / shown)
+            return shown
+        if anchor and there.suffix == ".md" and anchor not in forge_markdown.anchors(read(file)):
+            return None
+        kind = "tree" if there.is_dir() else "blob"
+        return f"{repository_url()}/{kind}/main/{quote(file)}" + (f"#{anchor}" if anchor else "")
 
 
 def left_out() -> Iterator[str]:
@@ -238,13 +259,23 @@ def left_out() -> Iterator[str]:
 
 def rendered(source: str, answers: dict[str, str]) -> str:
     """A file of the repository; one of the template's as the project with these answers has it."""
-    text = (ROOT / source).read_text(encoding="utf-8")
     if not source.startswith(PROJECT) or source.startswith(f"{PROJECT}/engine/"):
-        return text
-    values = context(**answers)
+        return read(source)
+    environment, values = _environment(tuple(answers.items()))
+    return environment.get_template(source.removeprefix(f"{PROJECT}/")).render(**values)
+
+
+@cache
+def _environment(answers: tuple[tuple[str, str], ...]) -> tuple[Environment, dict[str, Any]]:
+    """What cookiecutter renders with, for these answers."""
+    values = context(**dict(answers))
     environment = create_env_with_context(values)
     environment.loader = FileSystemLoader([ROOT / PROJECT, ROOT / "templates"])
-    return environment.from_string(text).render(**values)
+    return environment, values
+
+
+def read(file: str) -> str:
+    return (ROOT / file).read_text(encoding="utf-8")
 
 
 def origin(entry: dict[str, Any]) -> str:
