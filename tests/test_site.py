@@ -69,7 +69,7 @@ def test_every_setting_error_name_and_command_is_in_the_reference(site: Path) ->
     declared = re.findall(r"^    (\w+): .*= ", source("settings.py"), re.M)
     fields = {name for name in declared if name not in {"transformers", "model_class"}}
     assert headings("settings") == {f"serving_{name}" for name in fields}
-    assert {"serving_requests", "serving_queue_seconds", "serving_workers"} <= headings("metrics")
+    assert {"serving_requests_total", "serving_queue_seconds", "serving_workers"} <= headings("metrics")
     assert {"serve", "check", "doctor", "model-package", "model-drift"} <= headings("command-line")
     tree = ast.parse(source("__init__.py"))
     (public,) = (node for node in tree.body if ast.unparse(node).startswith("__all__"))

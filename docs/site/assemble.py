@@ -92,9 +92,12 @@ class Site:
         self.summaries[name] = entry.get("about", "")
         texts = []
         for taken in entry["take"]:
+            answers = entry.get("answers", {})
+            if isinstance(taken, dict):  # from a project with other answers than the page's
+                taken, answers = taken["from"], taken["answers"]
             file, _, heading = taken.partition("#")
             source = file[1:] if file.startswith("/") else f"{PROJECT}/{file}"
-            text = rendered(source, entry.get("answers", {}))
+            text = rendered(source, answers)
             self.taken.add(taken)
             if heading:
                 text = forge_markdown.sections(text)[heading]
@@ -280,9 +283,10 @@ def read(file: str) -> str:
 
 def origin(entry: dict[str, Any]) -> str:
     """The line of a page that says where its text is, and for which answers it is shown."""
-    files = dict.fromkeys(taken.partition("#")[0] for taken in entry["take"])
+    taken = [one["from"] if isinstance(one, dict) else one for one in entry["take"]]
+    files = dict.fromkeys(one.partition("#")[0] for one in taken)
     where = " and ".join(f"`{file.removeprefix('/')}`" for file in files)
-    whose = "of the template" if entry["take"][0].startswith("/") else "of a project"
+    whose = "of the template" if taken[0].startswith("/") else "of a project"
     answers = ", ".join(f"`{key}={value}`" for key, value in entry.get("answers", {}).items())
     return f"*From {where} {whose}{f', made with {answers}' if answers else ''}.*\n"
 

@@ -48,9 +48,8 @@ class Reference:
             for name in ServingSettings.model_fields
         }
         for family in metric_families():
-            self._anchors[family.name] = self._anchors[sample_name(family)] = (
-                f"metrics.md#{family.name}"
-            )
+            name = sample_name(family)
+            self._anchors[name] = f"metrics.md#{name}"
 
     def link_names(self, text: str, folder: str) -> str:
         """The text with a link at each name of a setting or a metric that is marked as code.
@@ -171,20 +170,18 @@ def metrics() -> str:
             for name, field in ServingSettings.model_fields.items()
             if re.search(rf"\b{family.name}(_total)?\b", field.description or "")
         ]
-        parts += [f"## {family.name}", family.documentation, _facts(family, speaking)]
+        parts += [f"## {sample_name(family)}", family.documentation, _facts(family, speaking)]
     return "\n\n".join(parts)
 
 
 def _facts(family: Any, speaking: list[str]) -> str:
-    rows = [f"| sample | `{sample_name(family)}` |", f"| type | {family.type} |"]
-    rows.append(f"| labels | {_labels(family) or 'none'} |")
+    rows = [f"| type | {family.type} |", f"| labels | {_labels(family) or 'none'} |"]
     if family.type == "histogram":
         bounds = [sample.labels["le"] for sample in family.samples if "le" in sample.labels]
         rows.append(f"| buckets | {', '.join(bounds)} |")
     if speaking:
         rows.append(f"| tells about | {', '.join(speaking)} |")
-    # A name in the first row would link to this very place.
-    return "| | |\n|---|---|\n" + "\n".join(rows[1:])
+    return "| | |\n|---|---|\n" + "\n".join(rows)
 
 
 def sample_name(family: Any) -> str:
