@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docs.site import assemble, forge_markdown
 from docs.site.__main__ import build
-from docs.site.assemble import BrokenLinks, Page, Site
+from docs.site.assemble import InvalidPages, Page, Site
 
 from . import processes
 from .conftest import ROOT
@@ -61,6 +61,15 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
 
 
 @pytest.mark.slow
+def test_no_markup_is_left_in_a_text(site: Path) -> None:
+    """Where forges and the generator read Markdown differently, it shows as text."""
+    for page in site.rglob("index.html"):
+        article = re.search(r"<article.*?</article>", page.read_text(encoding="utf-8"), re.S)
+        prose = re.sub(r"<pre.*?</pre>|<code.*?</code>|<[^>]+>", "", article[0], flags=re.S)
+        assert not re.findall(r".*(?:\*\*|\]\(|```|^\* |^\| ).*", prose, re.M), page
+
+
+@pytest.mark.slow
 def test_every_setting_error_name_and_command_is_in_the_reference(site: Path) -> None:
     def headings(page: str) -> set[str]:
         text = (site / f"reference/{page}/index.html").read_text(encoding="utf-8")
@@ -69,7 +78,9 @@ def test_every_setting_error_name_and_command_is_in_the_reference(site: Path) ->
     declared = re.findall(r"^    (\w+): .*= ", source("settings.py"), re.M)
     fields = {name for name in declared if name not in {"transformers", "model_class"}}
     assert headings("settings") == {f"serving_{name}" for name in fields}
-    assert {"serving_requests_total", "serving_queue_seconds", "serving_workers"} <= headings("metrics")
+    assert {"serving_requests_total", "serving_queue_seconds", "serving_workers"} <= headings(
+        "metrics"
+    )
     assert {"serve", "check", "doctor", "model-package", "model-drift"} <= headings("command-line")
     tree = ast.parse(source("__init__.py"))
     (public,) = (node for node in tree.body if ast.unparse(node).startswith("__all__"))
@@ -88,7 +99,7 @@ def test_links_that_lead_nowhere_end_the_build_and_are_named(tmp_path: Path) -> 
     site = Site()
     text = "# New\n\n" + "\n".join(f"[there]({link}), `[not]({link})`" for link in links)
     site.pages["how-to/new.md"] = Page(text, "docs/how-to/new.md")
-    with pytest.raises(BrokenLinks) as caught:
+    with pytest.raises(InvalidPages) as caught:
         site.write(tmp_path)
     assert str(caught.value).splitlines() == [
         f"docs/how-to/new.md (page how-to/new.md): {link} leads nowhere" for link in links
@@ -137,9 +148,20 @@ def strings(value: object) -> Iterator[str]:
             yield from strings(one)
 
 
+def test_a_fork_gets_a_site_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://forge.example.org")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "team/models")
+    Site().write(tmp_path)
+    config = (tmp_path / "zensical.toml").read_text(encoding="utf-8")
+    assert 'repo_url = "https://forge.example.org/team/models"' in config
+    front = (tmp_path / "pages/index.md").read_text(encoding="utf-8")
+    assert "gh:team/models" in front
+    assert "OWNER" not in front
+
+
 def test_a_list_gets_the_room_that_the_generator_asks_for() -> None:
     forge = "text\n* one\n\n  ```sh\n  ls\n  ```\n* two\n\ntext\n"
-    expected = "text\n\n* one\n\n    ```sh\n    ls\n    ```\n* two\n\ntext\n"
+    expected = "text\n\n* one\n\n    ```sh\n    ls\n    ```\n\n* two\n\ntext\n"
     assert forge_markdown.convert(forge) == expected
 
 

@@ -47,15 +47,15 @@ def build(output: Path) -> int:
         print(f"{output} is no site: name a folder that may be replaced", file=sys.stderr)
         return 2
     sys.path.insert(0, str(ENGINE))
-    from .assemble import BrokenLinks, Site
+    from .assemble import InvalidPages, Site
     from .reference import Reference
 
-    site = Site()
-    site.add_reference(Reference(ENGINE / "serving_engine"))
     with tempfile.TemporaryDirectory() as work:
         try:
+            site = Site()
+            site.add_reference(Reference(ENGINE / "serving_engine"))
             site.write(Path(work))
-        except BrokenLinks as error:
+        except InvalidPages as error:
             print(error, file=sys.stderr)
             return 1
         command = [sys.executable, "-m", "zensical", "build", "--strict"]

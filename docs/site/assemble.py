@@ -26,8 +26,8 @@ REPOSITORY = "OWNER/cookiecutter-model-serving"
 """What stands for the repository where nobody says which it is."""
 
 
-class BrokenLinks(Exception):
-    """Links that lead nowhere: a line for each."""
+class InvalidPages(Exception):
+    """Pages without a title, or with links that lead nowhere: a line for each."""
 
 
 class Reference(Protocol):
@@ -83,7 +83,10 @@ class Site:
             if OWN not in path.parents:
                 name = path.relative_to(DOCS).as_posix()
                 source = path.relative_to(ROOT).as_posix()
-                self.pages[name] = Page(path.read_text(encoding="utf-8"), source)
+                text = path.read_text(encoding="utf-8")
+                if not text.startswith("# "):
+                    raise InvalidPages(f"{source}: a page begins with its title, # TITLE")
+                self.pages[name] = Page(text, source)
                 self.places[source] = name
 
     def _add_taken(self, part: str, entry: dict[str, Any]) -> None:
@@ -123,7 +126,7 @@ class Site:
     def write(self, folder: Path) -> None:
         """Write the pages, what they show, and the configuration into a new folder.
 
-        Raises BrokenLinks.
+        Raises InvalidPages.
         """
         broken: list[str] = []
         self._add_parts()
@@ -138,7 +141,7 @@ class Site:
         config = config.replace("nav = []", f"nav = {toml_array(self.navigation())}")
         put(folder / "zensical.toml", config.replace(repository_url(REPOSITORY), repository_url()))
         if broken:
-            raise BrokenLinks("\n".join(broken))
+            raise InvalidPages("\n".join(broken))
 
     def navigation(self) -> list[Any]:
         """The pages as the navigation has them."""

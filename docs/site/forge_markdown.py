@@ -15,13 +15,17 @@ def convert(text: str) -> str:
     lines: list[str] = []
     fence = ""
     width = 0  # of the marker of the list item that a line may go on
+    loose = False  # whether that item has more than one block
     for line in text.splitlines():
         indent = len(line) - len(line.lstrip())
         marker = None if fence else _ITEM.match(line)
         if marker:
-            if lines and lines[-1] and not width:
+            if lines and lines[-1] and (not width or loose):
                 lines.append("")
             width = len(marker[0])
+            loose = False
+        elif width and not line:
+            loose = True
         elif line and not indent and not fence and lines and not lines[-1]:
             width = 0
         # A block in an item is indented by four, whatever the width of the marker.
