@@ -16,7 +16,7 @@ RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run
 # A file's tests stay together: they share what they have made.
 PARALLEL := --numprocesses=auto --dist=loadfile
 
-.PHONY: help demo test test-rest test-fast test-all bench container browser sample clean
+.PHONY: help demo test test-rest test-fast test-all bench container browser sample pictures clean
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -54,6 +54,9 @@ browser: $(UV)  ## try the page of a generated service in Chromium, which must b
 
 sample: $(UV)  ## fit the sample models again and package them
 	@$(RUN) python samples/package.py $(ARGS)
+
+pictures: $(UV)  ## take the pictures of the page for the READMEs, in Chromium; port 8000 must be free
+	@$(RUN) --group browser pytest tests/browser/pictures.py --numprocesses=0 $(ARGS)
 
 clean:  ## remove what these commands made
 	rm -rf .tools .venv uv.lock .pytest_cache
