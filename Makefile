@@ -16,7 +16,7 @@ RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run
 # A file's tests stay together: they share what they have made.
 PARALLEL := --numprocesses=auto --dist=loadfile
 
-.PHONY: help demo test test-rest test-fast test-all bench container browser sample docs clean
+.PHONY: help demo test test-rest test-fast test-all bench container browser sample docs pictures clean
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -57,6 +57,9 @@ sample: $(UV)  ## fit the sample models again and package them
 
 docs: $(UV)  ## build the documentation site into site/, strictly (ARGS=--serve: serve it too)
 	@$(RUN) python -m docs.site $(ARGS)
+
+pictures: $(UV)  ## take the pictures of the page for the READMEs, in Chromium; port 8000 must be free
+	@$(RUN) --group browser pytest tests/browser/pictures.py --numprocesses=0 $(ARGS)
 
 clean:  ## remove what these commands made
 	rm -rf .tools .venv uv.lock .pytest_cache site
