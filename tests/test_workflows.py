@@ -116,7 +116,7 @@ def test_zizmor_finds_nothing_and_is_told_to_ignore_nothing(render: Render) -> N
 @each_workflow
 def test_every_action_is_pinned_to_a_reviewed_commit(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    used = re.findall(r"uses: *(?!\./)(.*)", text)
+    used = re.findall(r"uses: (?!\./)(.*)", text)
     assert len(used) == sum("uses" in step for step in steps(load(path)))
     for line in used:
         pinned = re.fullmatch(r"([\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)", line)
