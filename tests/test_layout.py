@@ -121,7 +121,7 @@ NAMES_HOMES = {
 """What names where a model may be kept, whatever the service speaks."""
 
 TRACES = {
-    "none": r"open.inference|/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
+    "none": r"open.inference|(?<!autoscaling)/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
     "open-inference": r"mlflow|sagemaker|vertex|azure",
 }
 
