@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import re
 import selectors
@@ -266,6 +267,13 @@ def test_workers_share_the_model(plan: Plan) -> None:
     assert plan.unshared == 4 * 150 * 2**20
 
 
+def test_an_update_needs_room_for_more_replicas(plan: Plan) -> None:
+    assert plan.surge == math.ceil(plan.replicas / 4)
+    most = plan.replicas + plan.surge
+    (line,) = (line for line in plan_lines(plan) if line.startswith("update "))
+    assert f" {most} replicas at once: {4 * most} cores, " in line
+
+
 def test_the_values_for_kubernetes_are_those_of_the_plan(plan: Plan) -> None:
     text = kubernetes(plan, "my-service")
     assert text.count("name: my-service\n") == 2
@@ -306,7 +314,7 @@ def test_it_measures_the_service_and_plans_for_a_load(
     done = run("plan", "--rps", "200", "--p99", "5s", "--cpu", "2", *options)
     assert done.code == 0, done.err
     assert done.out.startswith("measured     test 1 with Python ")
-    assert "\nreplicas     2, of which one may be lost; 1 more in an update\n" in done.out
+    assert "\nreplicas     2, of which one may be lost\n" in done.out
     document = json.loads((output / "plan.json").read_text())
     measured = document["measured"]
     assert measured["request_seconds"] > 0

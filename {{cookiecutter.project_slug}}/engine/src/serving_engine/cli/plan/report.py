@@ -23,7 +23,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     )
     yield ""
     yield f"for {goal.rate:,.0f} requests/s with a p99 of at most {goal.p99 * 1e3:g} ms:"
-    yield f"replicas     {plan.replicas}, of which one may be lost; {plan.surge} more in an update"
+    yield f"replicas     {plan.replicas}, of which one may be lost"
     yield (
         f"workers      {plan.workers} in each replica, with {threads}: a core each, "
         f"{plan.replicas * plan.workers} in all"
@@ -37,6 +37,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"limit        {human_bytes(plan.limit)}: with a reload and full buffers"
     else:
         yield "memory       unknown: this system does not tell"
+    most = plan.replicas + plan.surge
+    limits = f", {human_bytes(most * plan.limit)} of limits" if plan.limit else ""
+    yield f"update       {most} replicas at once: {_count(most * plan.workers, 'core')}{limits}"
     yield ""
     yield f"{'times the load':<19}{'asked/s':>9}{'busy':>7}{'p50':>9}{'p99':>9}  no prediction"
     yield from map(_load_line, plan.loads)
