@@ -88,6 +88,16 @@ def test_the_event_loop_leaves_a_thread_half_of_the_core() -> None:
     assert answered == pytest.approx(4 / 2, rel=0.2)
 
 
+def test_what_arrives_during_a_call_that_has_the_lock_shares_a_turn_after_it() -> None:
+    limits = replace(NO_LIMITS, batch_rows=8)
+    several = worker(limits=limits, batches=((1, 1.0), (8, 1.0)), turn=0.1)
+    last = {
+        hold: replay(replace(several, hold=hold), [0.0, 0.2, 0.3, 0.4]).outcomes[-1]
+        for hold in (0.0, 0.1, 5.0)
+    }
+    assert last == pytest.approx({0.0: 1.9, 0.1: 1.85, 5.0: 1.8})
+
+
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("load", [0.5, 2.0])
 def test_every_request_has_one_outcome(inline: bool, load: float) -> None:

@@ -61,12 +61,17 @@ async def learn(target: Target, rows: KnownRows, per_request: int) -> list[Query
     return queries
 
 
-async def _ask(connection: Connection, request: bytes) -> Any:
+async def fetch(connection: Connection, request: bytes) -> tuple[int, bytes]:
+    """The status and the body of the answer to a request. Raises UsageError if there is none."""
     try:
         async with asyncio.timeout(MAX_WAIT):
-            status, body = await connection.send(Query(request))
+            return await connection.send(Query(request))
     except (OSError, TimeoutError, httptools.HttpParserError) as error:
         raise UsageError(f"the service does not answer: {error or 'timeout'}.") from None
+
+
+async def _ask(connection: Connection, request: bytes) -> Any:
+    status, body = await fetch(connection, request)
     try:
         document = orjson.loads(body)
     except ValueError:

@@ -1,8 +1,8 @@
 """Measures the service at hand: what a request and a call of the model cost, memory, start."""
 
-import asyncio
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,12 @@ from ...inference.batcher import QueueLimits
 from ...process.memory_report import proportional_bytes
 from ...runtimes.base import LoadedModel
 from ...runtimes.load import load_model
-from ...schema.request_parser import RequestParser, Rows, joined
+from ...schema.request_parser import RequestParser, Rows, Values, joined
 from ...settings import ServingSettings
 from ..bench.client import Connection, Load, Measured, closed_loop, run_client
 from ..bench.own_service import OwnService, own_service
 from ..bench.progress import progress
-from ..bench.rows import KnownRows, learn
+from ..bench.rows import KnownRows, fetch, learn
 from ..bench.target import Query, Target
 from .simulate import Worker
 
@@ -34,6 +34,8 @@ _LEAST_REFUSALS = 30
 _LEAST = 1e-6
 _MOST_KEPT = 2000
 _MOST_NOISE = 0.25
+_NAP = 1e-4
+_WAITS = 100
 _OPEN = 2
 """Times the requests that the queue holds, which clients are taken to have open at once."""
 _SERIES = re.compile(rb"^serving_batch_rows_(sum|count)(?:\{.*\})? (\S+)$", re.M)
@@ -183,8 +185,7 @@ def _run(service: OwnService, load: Load) -> _Run:
 async def _counted(target: Target) -> tuple[float, float]:
     """Calls of the model and their rows, as the service counts them."""
     connection = Connection(target)
-    async with asyncio.timeout(10):
-        _, body = await connection.send(Query(target.request("GET", "/metrics")))
+    _, body = await fetch(connection, target.request("GET", "/metrics"))
     connection.close()
     found = {name: float(value) for name, value in _SERIES.findall(body)}
     return found.get(b"count", 0.0), found.get(b"sum", 0.0)
@@ -240,15 +241,17 @@ def _call_times(
     requests = [parser.parse(query.request.partition(b"\r\n\r\n")[2]) for query in queries]
     freeze_heap()
     times = _times(loaded, requests, limits.batch_rows, seconds)
+    full = min(times[max(times)])
+    inline = loaded.bounded and full <= settings.inline_seconds
     medians = {size: median(found) for size, found in times.items()}
     ratios = [took / medians[size] for size, found in times.items() for took in found]
-    full = min(times[max(times)])
     return Worker(
         turn=0.0,
         request=0.0,
         refusal=0.0,
         batches=tuple(medians.items()),
-        inline=loaded.bounded and full <= settings.inline_seconds,
+        inline=inline,
+        hold=0.0 if inline else _hold(loaded, requests, limits.batch_rows, full),
         limits=limits,
         timeout=settings.request_timeout,
         connections=_OPEN * settings.max_queued_requests,
@@ -263,7 +266,7 @@ def _times(
     """The seconds of calls by their rows: batches of 1, 2, 4, ... requests, in turn."""
     most = max(1, batch_rows // len(requests[0]))
     counts = [2**power for power in range(most.bit_length())]
-    batches = [joined(list(islice(cycle(requests), count))) for count in sorted({*counts, most})]
+    batches = [_batch(requests, count) for count in sorted({*counts, most})]
     for rows in batches:
         loaded.predict(rows)
     times: dict[int, list[float]] = {len(rows): [] for rows in batches}
@@ -274,6 +277,41 @@ def _times(
             loaded.predict(rows)
             times[len(rows)].append(time.perf_counter() - began)
     return times
+
+
+def _batch(requests: Sequence[Rows], count: int) -> Values:
+    """The rows of so many requests, as the batcher joins them."""
+    return joined(list(islice(cycle(requests), count)))
+
+
+def _hold(
+    loaded: LoadedModel, requests: Sequence[Rows], batch_rows: int, call_seconds: float
+) -> float:
+    """How long a call in a thread keeps other threads from running Python.
+
+    A thread that wakes up during calls that have the interpreter's lock waits for half a call or
+    so, and for the switch interval at most; during calls that release it, next to nothing.
+    """
+    rows = _batch(requests, max(1, batch_rows // len(requests[0])))
+    stop = threading.Event()
+
+    def predict() -> None:
+        while not stop.wait(_NAP):
+            loaded.predict(rows)
+
+    def wait() -> float:
+        began = time.perf_counter()
+        time.sleep(_NAP)
+        return time.perf_counter() - began
+
+    idle = median(wait() for _ in range(_WAITS))
+    thread = threading.Thread(target=predict)
+    thread.start()
+    waits = median(wait() for _ in range(_WAITS)) - idle
+    stop.set()
+    thread.join()
+    interval = sys.getswitchinterval()
+    return interval if waits > min(call_seconds, interval) / 4 else 0.0
 
 
 def _request_times(worker: Worker, kinds: dict[int, _Runs]) -> Worker:

@@ -49,6 +49,7 @@ def measurement_lines(measured: Measurement) -> Iterator[str]:
     """The lines about what was measured."""
     worker = measured.worker
     where = "in the event loop" if worker.inline else "in a thread"
+    where += ", which keeps the interpreter's lock" if worker.hold else ""
     yield (
         f"measured     {measured.model} with Python {platform.python_version()}; repeated figures "
         f"were {measured.noise:.0%} apart"
@@ -145,6 +146,7 @@ def document(plan: Plan) -> dict[str, Any]:
             "fixed_seconds": measured.fixed,
             "row_seconds": measured.per_row,
             "in_event_loop": worker.inline,
+            "hold_seconds": worker.hold,
             "memory_bytes": asdict(measured.memory),
             "start_seconds": measured.start,
             "noise": measured.noise,

@@ -36,7 +36,8 @@ class Worker:
     to read and refuse one. batches: calls of the model, as ascending rows and seconds. spread: how
     long a call took, relative to the median. around: what a client on the same machine adds.
     inline: whether the event loop calls the model. timeout: of a request. connections: most
-    requests that clients have open at once; others are refused before they reach the worker.
+    requests that clients have open at once; others are refused before they reach the worker. hold:
+    how long a call in a thread keeps the event loop from reading, as it has the interpreter's lock.
     """
 
     turn: float
@@ -48,6 +49,7 @@ class Worker:
     timeout: float
     connections: int
     threads: int = 1
+    hold: float = 0.0
     spread: tuple[float, ...] = (1.0,)
     around: tuple[float, ...] = (0.0,)
 
@@ -229,10 +231,12 @@ class _Core:
             self._answer(batch, earliest=float("-inf"))
 
     def _predict(self) -> None:
-        """Let the threads predict until a call is done or a request arrives."""
+        """Let the threads predict until a call is done, or the event loop can read a request."""
         share = len(self._calls)
         first = min(self._calls, key=lambda call: call.left)
-        arrival = self._arrivals[self._next] if self._next < len(self._arrivals) else float("inf")
+        arrival = float("inf")
+        if self._next < len(self._arrivals):
+            arrival = self._arrivals[self._next] + self._worker.hold
         until = min(self.now + first.left * share, arrival)
         passed = until - self.now
         for call in self._calls:
