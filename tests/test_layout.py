@@ -126,7 +126,7 @@ NAMES_HOMES = {
 """What names where a model may be kept, whatever the service speaks."""
 
 TRACES = {
-    "none": r"open.inference|/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
+    "none": r"open.inference|(?<!autoscaling)/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
     "open-inference": r"mlflow|sagemaker|vertex|azure",
 }
 
@@ -158,7 +158,8 @@ def test_what_it_does_not_ship_to_leaves_no_trace(
         assert name in of_ray or not re.findall(r"\bray\b|\bray[._-]", text, re.I), name
 
 
-PAGES = ["README.md", "SECURITY.md", "docs/many-machines.md", "docs/model-home.md"]
+PAGES = ["README.md", "SECURITY.md"]
+PAGES += [f"docs/{name}.md" for name in ("capacity", "many-machines", "model-home")]
 
 
 @pytest.mark.parametrize("page", PAGES)
