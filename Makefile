@@ -61,9 +61,6 @@ docs: $(UV)  ## build the documentation site into site/, strictly (ARGS=--serve:
 pictures: $(UV)  ## take the pictures of the page for the READMEs, in Chromium; port 8000 must be free
 	@$(RUN) --group browser pytest tests/browser/pictures.py --numprocesses=0 $(ARGS)
 
-clean:  ## remove what these commands made
-	rm -rf .tools .venv uv.lock .pytest_cache site
-
 dev: $(UV)  ## render a project, watch the template, check each change (ARGS=--serve: and serve it)
 	@$(RUN) python -m tests.dev watch $(ARGS)
 
@@ -74,7 +71,7 @@ typecheck: $(UV)  ## types of the engine and of an owner's code
 	@$(RUN) python -m tests.dev typecheck $(ARGS)
 
 clean:  ## remove what these commands made
-	rm -rf .tools .venv .dev uv.lock .pytest_cache
+	rm -rf .tools .venv .dev uv.lock .pytest_cache site
 
 $(UV):
 	@$(PYTHON) -m venv .tools
