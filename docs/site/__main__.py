@@ -47,6 +47,7 @@ def build(output: Path) -> int:
         print(f"{output} is no site: name a folder that may be replaced", file=sys.stderr)
         return 2
     sys.path.insert(0, str(ENGINE))
+    sys.dont_write_bytecode = True  # a project rendered from this folder would have it
     from .assemble import InvalidPages, Site
     from .reference import Reference
 
