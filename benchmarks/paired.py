@@ -78,7 +78,7 @@ def measure_round(
             port = PORT + number
             base = f"http://127.0.0.1:{port}"
             server = variant.server
-            process, _ = stack.enter_context(
+            server_runs = stack.enter_context(
                 running(
                     server.command.replace(f"--port {PORT}", f"--port {port}"),
                     server.variables,
@@ -90,7 +90,7 @@ def measure_round(
             )
             verify(server, check.bodies, check.expected, base)
             measured(server, check.warm_up, load, WARM_UP, base)
-            running_turns.append(turns(process.pid, variant, load, base))
+            running_turns.append(turns(server_runs.pid, variant, load, base))
         for _ in range(TURNS + 1):
             latest = [next(each) for each in running_turns]
     for name, of_round in zip(variants, latest, strict=True):
