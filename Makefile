@@ -16,7 +16,7 @@ RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run
 # A file's tests stay together: they share what they have made.
 PARALLEL := --numprocesses=auto --dist=loadfile
 
-.PHONY: help demo test test-rest test-fast test-all bench container browser sample docs pictures clean dev lint typecheck
+.PHONY: help demo test test-rest test-fast test-all bench bench-guard container browser sample docs pictures clean dev lint typecheck
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -45,6 +45,9 @@ test-all: $(UV)  ## both, with every combination of the answers instead of every
 
 bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model servers too)
 	@$(RUN) --group bench python benchmarks/run.py $(ARGS)
+
+bench-guard: $(UV)  ## fail where what is checked out is slower than a commit (ARGS='--against COMMIT')
+	@$(RUN) --group bench python benchmarks/guard.py $(ARGS)
 
 container: $(UV)  ## build the generated image and run it: no network, no rights, nothing to write to
 	@$(RUN) python tests/container/check.py $(ARGS)

@@ -16,7 +16,7 @@ _PATIENCE = 8.0
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose own has ended, so that they are still found."""
+    """Become the parent of descendants whose own has ended: else nobody might reap them."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "this system has no subreapers: Linux has, since 3.4")
@@ -30,8 +30,8 @@ def new_mark() -> dict[str, str]:
 def processes_of(process: subprocess.Popen[bytes], mark: dict[str, str]) -> list[Path]:
     """The /proc folders of a server's processes.
 
-    They are its descendants, its session's, and those with its mark. A daemon leaves the first two
-    ways, a process that renames itself may lose the mark.
+    They are its descendants, its session's, and those with its mark: a daemon is no longer among
+    the first two, and a process that renames itself may lose the mark.
     """
     needle = f"{_MARK}={mark[_MARK]}".encode()
     parents, found = {}, {process.pid}

@@ -216,14 +216,20 @@ def prepare(
     trees: int = 0,
     pandas: bool = False,
     extra: str = "",
+    template: Path = ROOT,
 ) -> tuple[Server, dict[str, Path]]:
     """Render and install the service; fit the models; package them as users do.
 
     pandas: whether the extra `package` is installed too. extra: one of the engine's to install.
+    template: another than this, such as that of a commit.
     """
     project = Path(
         cookiecutter(
-            str(ROOT), no_input=True, default_config=True, accept_hooks=False, output_dir=scratch
+            str(template),
+            no_input=True,
+            default_config=True,
+            accept_hooks=False,
+            output_dir=scratch,
         )
     )
     # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
