@@ -59,7 +59,8 @@ def measure_open(
     python: of an environment with the engine. most: the server's requests per second.
     """
     given = {
-        "url": BASE + server.predict,
+        "url": BASE,
+        "path": server.predict,
         "bodies": asked.bodies,
         "expected": asked.expected,
         "rates": [share * most for share in SHARES],
@@ -110,7 +111,7 @@ def main() -> None:
     target = Target.of(given["url"], None)
     scores = given["expected"] or [None] * len(given["bodies"])
     queries = [
-        PeerQuery(target.request("POST", "", body.encode()), expected)
+        PeerQuery(target.request("POST", given["path"], body.encode()), expected)
         for body, expected in zip(given["bodies"], scores, strict=True)
     ]
     run_client(closed_loop(Load(target, queries, 8, 0.5)))
