@@ -129,13 +129,14 @@ def main() -> None:
             if arguments.write:
                 write_files(HERE / "files.md", files, arguments)
             return
-        service, packaged = prepare(Path(scratch), work, arguments.models)
         if arguments.large:
+            service, packaged = prepare(Path(scratch), work, arguments.models)
             cores = SERVER_CORE, LOAD_CORE
             found = measure_large(arguments, work, service, packaged, Path(scratch), cores)
             if arguments.write:
                 write_large(HERE / "large.md", found, arguments)
             return
+        own = with_models(Path(scratch), work, arguments.models)
         if arguments.against:
             other = service_of(arguments.against, OTHER)
             others_own = package(other, work / "models", arguments.models, Path(scratch, "other"))
@@ -146,7 +147,7 @@ def main() -> None:
             peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if others else [])]
             if arguments.against:
                 peers = [with_model(other, others_own[model])]
-            ours = with_model(service, packaged[model])
+            ours = own[model]
             if arguments.knobs:
                 peers = [turned(ours, knob) for knob in KNOBS]
             if arguments.only:
@@ -245,6 +246,19 @@ def prepare(
     fitted += ["--mixed"] if "mixed" in models else []
     subprocess.run([project / ".venv/bin/python", HERE / "models.py", data, *fitted], check=True)
     return service, package(service, data, models, scratch / "ours")
+
+
+def with_models(scratch: Path, work: Path, models: list[str]) -> dict[str, Server]:
+    """The service with each model, in two projects: that of the mixed columns needs pandas."""
+    found = {}
+    mixed = [model for model in models if model == "mixed"]
+    for name, those in {"arrays": [m for m in models if m != "mixed"], "columns": mixed}.items():
+        if those:
+            folder = scratch / name
+            folder.mkdir()
+            service, packaged = prepare(folder, work, those)
+            found |= {model: with_model(service, packaged[model]) for model in those}
+    return found
 
 
 def package(service: Server, data: Path, models: list[str], out: Path) -> dict[str, Path]:
