@@ -1,16 +1,13 @@
 """A terminal: a command runs in it, keys are pressed, and what it shows is kept."""
 
 import os
-import pty
-import re
+import signal
 import struct
 import threading
 from collections.abc import Mapping
-from fcntl import ioctl
+from contextlib import suppress
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
 from subprocess import Popen, TimeoutExpired
-from termios import TIOCSWINSZ
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +15,6 @@ from . import processes
 from .services import PATIENCE, wait_until
 
 ROWS = 50
-COLOR = re.compile(r"\x1b\[[\d;]*m")
 
 END = b"\0"
 """Written after all that a command has written."""
@@ -42,8 +38,12 @@ class Terminal:
         self._read = 0
 
     def __enter__(self) -> Self:
+        import fcntl  # these three are not there on Windows
+        import pty
+        import termios
+
         self._master, self._slave = pty.openpty()
-        ioctl(self._slave, TIOCSWINSZ, struct.pack("HHHH", ROWS, self._columns, 0, 0))
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, self._columns, 0, 0))
         self._reader = threading.Thread(target=self._keep)
         self._reader.start()
         return self
@@ -54,12 +54,14 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._running and self._running.poll() is None:
-            self._running.terminate()
-            try:
-                self._running.wait(PATIENCE)
-            except TimeoutExpired:
-                os.killpg(self._running.pid, SIGKILL)
+        if self._running:
+            if self.running():
+                self.press("\x03\x04")  # ends what runs, and a shell that asks for more
+                with suppress(TimeoutExpired):
+                    self._running.wait(PATIENCE)
+            with suppress(ProcessLookupError):
+                os.killpg(self._running.pid, signal.SIGKILL)
+            self._running.wait()
         os.close(self._slave)
         self._reader.join(PATIENCE)
         os.close(self._master)
@@ -80,8 +82,8 @@ class Terminal:
         self._shown.clear()
         self._read = 0
         self._running = processes.start(
-            ["bash", "-c", OPEN + command, os.ttyname(self._slave)],
-            death=SIGTERM,  # which uv hands on, to the service that it runs
+            ["bash", "-c", OPEN + command.strip(), os.ttyname(self._slave)],
+            death=signal.SIGTERM,  # which uv hands on, to the service that it runs
             cwd=folder,
             env=self._environment,
             start_new_session=True,

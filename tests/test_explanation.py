@@ -9,7 +9,6 @@ import pytest
 from . import processes
 from .conftest import ROOT
 from .rendering import PROJECT
-from .terminal_picture import PICTURE
 
 DOCS = ROOT / "docs"
 EXPLANATION = sorted((DOCS / "explanation").glob("*.md"))
@@ -101,7 +100,7 @@ def run_block(page: str, name: str, folder: Path, *arguments: str) -> str:
 
 
 def test_the_picture_of_a_terminal_loads_nothing_and_shows_the_session() -> None:
-    drawn = read(PICTURE)
+    drawn = read(DOCS / "terminal.svg")
     assert "http" not in re.sub(r"(?s)<text.*?</text>|<!--.*?-->|xmlns=\S+", "", drawn)
     shown = "".join(re.findall(r"<text [^>]*>(.*?)</text>", drawn)).replace("&#160;", " ")
     for text in ("listening on http://127.0.0.1:", "setosa", "size mismatch", "must be a finite"):

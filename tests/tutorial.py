@@ -35,7 +35,6 @@ WILDCARDS = {
     "request id": r"(?<=request_id=)[0-9a-f]+-\d+",
     "hash": r"(?<![.\w])[0-9a-f]{12,64}\b",
     "source": r"(?<=^The model in model/ is that of )\S+",
-    "process": r"(?<=process )\d+",
     "seconds": r"(?<=milliseconds=)[\d.]+|[\d.]+(?= ms\b)|(?<= in )[\d.]+(?=s\b)",
     "memory": r"\b[\d.]+(?= (?:[kMG]i?)?B\b)|(?<=_bytes=)\d+",
 }
