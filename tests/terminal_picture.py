@@ -1,6 +1,6 @@
 """Takes docs/terminal.svg: a service in a real terminal, and somebody who asks it in another.
 
-    uv run python -m tests.terminal_picture
+    make pictures
 
 Everything in the picture was typed into bash or written by a program.
 """

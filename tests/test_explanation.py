@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_settings_metrics_and_links_of_a_page_exist(page: Path) -> None:
     for name in set(re.findall(r"`(serving_\w+)", text)) - {"serving_engine"}:
         assert f'"{name.removesuffix("_total")}"' in reported, name
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (page.parent / link).exists(), link
+        assert (page.parent / unquote(link)).exists(), link
 
 
 @pytest.mark.parametrize("page", EXPLANATION, ids=lambda page: page.stem)
