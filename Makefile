@@ -58,8 +58,9 @@ sample: $(UV)  ## fit the sample models again and package them
 docs: $(UV)  ## build the documentation site into site/, strictly (ARGS=--serve: serve it too)
 	@$(RUN) python -m docs.site $(ARGS)
 
-pictures: $(UV)  ## take the pictures of the page for the READMEs, in Chromium; port 8000 must be free
+pictures: $(UV)  ## take the pictures of page and terminal, in Chromium and bash; port 8000 must be free
 	@$(RUN) --group browser pytest tests/browser/pictures.py --numprocesses=0 $(ARGS)
+	@$(RUN) python -m tests.terminal_picture
 
 dev: $(UV)  ## render a project, watch the template, check each change (ARGS=--serve: and serve it)
 	@$(RUN) python -m tests.dev watch $(ARGS)
