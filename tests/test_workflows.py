@@ -117,7 +117,7 @@ def test_zizmor_finds_nothing_and_is_told_to_ignore_nothing(render: Render) -> N
 @each_workflow
 def test_every_action_is_pinned_to_a_reviewed_commit(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    used = re.findall(r"uses: (?!\./)(.*)", text)
+    used = re.findall(r"uses: (?!\$/)(.*)", text)
     assert len(used) == sum("uses" in step for step in steps(load(path)))
     for line in used:
         pinned = re.fullmatch(r"([\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)", line)
@@ -148,7 +148,7 @@ def test_every_job_ends_in_time_and_does_not_pile_up(path: Path) -> None:
     assert workflow["concurrency"]["group"]
     assert "cancel-in-progress" in workflow["concurrency"]
     for name, job in workflow["jobs"].items():
-        assert job.get("uses", "").startswith("./") or 0 < job["timeout-minutes"] <= 60, name
+        assert job.get("uses", "").startswith("$/") or 0 < job["timeout-minutes"] <= 60, name
 
 
 @each_workflow
