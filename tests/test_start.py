@@ -89,7 +89,8 @@ def test_uv_alone_leads_to_a_prediction(
                 break
         address = re.search(r"listening on (http://[\d.:]+)", printed)
         assert address, printed
-        threading.Thread(target=service.stderr.read, daemon=True).start()
+        reader = threading.Thread(target=service.stderr.read, daemon=True)
+        reader.start()
         script = f"{example}\n{ask.replace('http://127.0.0.1:8000', address[1])}"
         ended = processes.run(
             ["bash", "-ec", script],
@@ -103,6 +104,8 @@ def test_uv_alone_leads_to_a_prediction(
     finally:
         service.send_signal(signal.SIGINT)
         code = service.wait(PATIENCE)
+    reader.join(PATIENCE)
+    service.stderr.close()
     assert json.loads(ended.stdout)["predictions"][0]["label"] == "setosa"
     assert code == 0
 

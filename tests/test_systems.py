@@ -1,4 +1,4 @@
-"""What Windows and macOS ask of files: names, lengths, line ends. What is rendered fits them all."""
+"""What Windows and macOS ask of files: names, lengths and line ends."""
 
 import re
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from . import processes
-from .conftest import ROOT, Render, clean_environment
-from .rendering import PROJECT, in_project, load_hook, make_repository
-from .test_layout import files, tracked
+from .conftest import ROOT
+from .rendering import PROJECT, in_project, load_hook
+from .test_layout import tracked
 
 ROOT_LENGTH = 60
-"""Characters of the folder that a project is made in, such as C:\\Users\\somebody\\Documents\\work."""
+"""Characters of the folder that a project is made in: C:\\Users\\somebody\\Documents\\services."""
 
 LONGEST_PATH = 200
 """Windows takes 259 characters of a path; bytecode and temporary files beside a file take more."""
@@ -49,7 +49,14 @@ def test_the_template_itself_has_no_name_that_windows_refuses() -> None:
 
 
 def test_every_checkout_of_the_template_has_the_line_ends_of_its_commit() -> None:
-    """Whatever `core.autocrlf` says: what is rendered and its checksums are the same everywhere."""
+    """Whatever `core.autocrlf` says: what is rendered and its checksums are the same everywhere.
+
+    A project has the same rules, in a file of its own.
+    """
+    rules = [
+        (folder / ".gitattributes").read_text(encoding="utf-8") for folder in (ROOT, ROOT / PROJECT)
+    ]
+    assert [text.splitlines()[0] for text in rules] == ["* text=auto eol=lf"] * 2
     listed = sorted(tracked(ROOT))
     asked = processes.run(
         ["git", "check-attr", "--stdin", "-z", "text", "eol"],
@@ -66,21 +73,6 @@ def test_every_checkout_of_the_template_has_the_line_ends_of_its_commit() -> Non
             assert told[path, "text"] == "unset", path
         else:
             assert (told[path, "text"], told[path, "eol"]) == ("auto", "lf"), path
-
-
-def test_a_clone_on_windows_has_the_bytes_that_were_committed(
-    generate: Render, tmp_path: Path
-) -> None:
-    project = generate()
-    make_repository(project)
-    clone = tmp_path / "clone"
-    windows = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
-    command = ["git", *windows, "clone", "--quiet", str(project), str(clone)]
-    processes.run(command, env=clean_environment(), check=True)
-    committed = {name for name in files(clone) if not name.startswith(".git/")}
-    assert "engine/SHA256SUMS" in committed
-    for name in committed:
-        assert (clone / name).read_bytes() == (project / name).read_bytes(), name
 
 
 def test_the_command_to_run_again_is_quoted_as_the_shell_of_the_system_wants_it(
