@@ -553,7 +553,9 @@ GUARDS = [
         "test_startup",
     ),
     # Several workers, and other models.
-    guard("several workers need Linux", "_serve_with_workers", never('"linux"'), "test_cli"),
+    guard(
+        "several workers need Linux", "_serve_with_workers", never('"linux"'), "test_other_systems"
+    ),
     guard(
         "metrics of the owner that cannot be shared",
         "Metrics.share",
