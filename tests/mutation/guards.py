@@ -1112,6 +1112,17 @@ GUARDS = [
         module="client",
     ),
     guard("a client at its limit", "Run.limited_by_client", swap("0.99", "0.5"), "test_bench"),
+    # plan: what holds when a replica is lost, and the rules of the batcher.
+    guard("a replica to lose", "compute_plan", swap("survivors + 1", "survivors"), "test_plan"),
+    guard("a p99 that cannot be had", "_largest_rate", never("keeps(_IDLE)"), "test_plan"),
+    guard("memory for one worker", "_workers", never("need > goal.memory"), "test_plan"),
+    guard(
+        "a queue that is simulated",
+        "_Core._is_full",
+        swap("waiting >= limits.queued_requests", "False"),
+        "test_plan",
+    ),
+    guard("deadlines that are simulated", "_Core._dispatch", without("self._expire"), "test_plan"),
     # Traces, metrics and logs: bounded, never forged, never in the way of a request.
     guard(
         "bounded labels",
