@@ -1277,4 +1277,14 @@ GUARDS = [
     ),
     guard("texts in the page of drift", "drift_page", swap("escape(note)", "note"), "test_drift"),
     guard("an owner's own card", "_card", never("text is None"), "test_model_card"),
+    # What other systems lack.
+    guard(
+        "several workers of predict need Linux", "scoring", never('"linux"'), "test_other_systems"
+    ),
+    guard(
+        "no SIGHUP where the system has none",
+        "SingleProcessServer.__init__",
+        always('"win32"'),
+        "test_other_systems",
+    ),
 ]
