@@ -15,7 +15,7 @@ from .dev import affected
 from .rendering import PACKAGE, PROJECT, copy_template
 
 ENGINE = ROOT / PROJECT / "engine"
-PATIENCE = 120
+PATIENCE = 300
 
 
 @pytest.mark.parametrize(

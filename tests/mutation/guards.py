@@ -553,7 +553,9 @@ GUARDS = [
         "test_startup",
     ),
     # Several workers, and other models.
-    guard("several workers need Linux", "_serve_with_workers", never('"linux"'), "test_cli"),
+    guard(
+        "several workers need Linux", "_serve_with_workers", never('"linux"'), "test_other_systems"
+    ),
     guard(
         "metrics of the owner that cannot be shared",
         "Metrics.share",
@@ -1276,4 +1278,14 @@ GUARDS = [
     ),
     guard("texts in the page of drift", "drift_page", swap("escape(note)", "note"), "test_drift"),
     guard("an owner's own card", "_card", never("text is None"), "test_model_card"),
+    # What other systems lack.
+    guard(
+        "several workers of predict need Linux", "scoring", never('"linux"'), "test_other_systems"
+    ),
+    guard(
+        "no SIGHUP where the system has none",
+        "SingleProcessServer.__init__",
+        always('"win32"'),
+        "test_other_systems",
+    ),
 ]
