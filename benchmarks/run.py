@@ -40,7 +40,7 @@ import workers
 from files import MODELS, measure_files, write_files
 from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
-from observers import MODEL, measure_observers, write_observers
+from observers import MODEL, measure_observers
 from plan import measure_plan
 from ray_serve import measure_ray
 from report import OTHER, OURS, Found, Rest, Rests, compare, ratio, write_plot, write_report
@@ -86,9 +86,7 @@ def main() -> None:
         if arguments.shadow:
             service, packaged = prepare(Path(scratch), work, [MODEL])
             data = work / "models"
-            seen = measure_observers(arguments, service, data, packaged[MODEL], Path(scratch))
-            if arguments.write:
-                write_observers(HERE / "observers.md", seen, arguments)
+            measure_observers(arguments, service, data, packaged[MODEL], Path(scratch))
             return
         if arguments.tracing:
             service, packaged = prepare(Path(scratch), work, arguments.models, extra="trace")
