@@ -36,6 +36,7 @@ PINS = {
     "astral-sh/setup-uv": ("20cfd1bf945f4377ade1205e4dbc17946fc9a30d", "v10.0.1"),
     "docker/login-action": ("c94ce9fb468520275223c153574b00df6fe4bcc9", "v3.7.0"),
     "docker/setup-buildx-action": ("8d2750c68a42422c14e847fe6c8ac0403b4cbd6f", "v3.12.0"),
+    "ossf/scorecard-action": ("2d1146689b8cda280b9bc96326124645441f03bc", "v2.4.4"),
     "re-actors/alls-green": ("05ac9388f0aebcb5727afa17fcccfecd6f8ec5fe", "v1.2.2"),
     "zizmorcore/zizmor-action": ("6fc4b006235f201fdab3722e17240ab420d580e5", "v0.6.1"),
 }
@@ -46,6 +47,7 @@ WRITES = {
     (ROOT, "docs.yml", "publish"): {"contents"},
     (ROOT, "release.yml", "release"): {"contents", "id-token", "attestations"},
     (ROOT, "canary.yml", "report"): {"issues"},
+    (ROOT, "scorecard.yml", "rate"): {"id-token"},
     (TEMPLATE, "container.yml", "publish"): {"packages", "id-token", "attestations"},
     (TEMPLATE, "release.yml", "publish"): {"contents", "id-token", "attestations"},
     (TEMPLATE, "upgrade.yml", "upgrade"): {"contents", "pull-requests"},
