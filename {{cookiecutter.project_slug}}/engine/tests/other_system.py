@@ -7,7 +7,6 @@ has no signal handlers, as asyncio's own has none there.
 
 import ast
 import sys
-from asyncio import unix_events
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType
@@ -46,6 +45,8 @@ def pretend(system: str) -> None:
     assert not [name for name in sys.modules if name.startswith("serving_engine")]
     sys.meta_path.insert(0, _Finder(system))
     if system == "win32":
+        from asyncio import unix_events  # which Windows itself does not have
+
         sys.modules["uvloop"] = None  # type: ignore[assignment]
         del unix_events._UnixSelectorEventLoop.add_signal_handler
 
