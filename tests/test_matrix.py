@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ def test_its_engine_is_formatted_linted_and_typed(
         typed_engines.add(engine)
 
 
+@pytest.mark.skipif(
+    os.name == "nt", reason="SIGINT is for a console; tests/test_demo.py starts one"
+)
 def test_it_starts_predicts_and_ends(
     answers: dict[str, str], combination: Path, environment: Path
 ) -> None:
