@@ -28,7 +28,7 @@ demo: $(UV)  ## render a service, install it, start it, predict (ARGS=--refused:
 test: $(UV)  ## render every pair of answers and prove that it works; what it leaves out is in test-rest
 ifeq ($(ARGS),)
 	@$(RUN) pytest -m "not thorough" $(PARALLEL) --budget=480
-	@echo 'make test left to make test-rest: clients of each protocol, other libraries, own models, load,'
+	@echo 'make test left to make test-rest: clients of each protocol, own models, other demos, load,'
 	@echo 'clusters, broken guards. make test-all runs both, with every combination of the answers.'
 else
 	@$(RUN) pytest $(ARGS)
@@ -48,7 +48,7 @@ test-guards: $(UV)  ## guards of the generated project, broken one at a time
 test-fast: $(UV)  ## the tests that need no environment of a rendered project
 ifeq ($(ARGS),)
 	@$(RUN) pytest -m "not slow" $(PARALLEL) --budget=60
-	@echo 'make test-fast left to make test: every pair of answers checked and served, upgrades, the engine.'
+	@echo 'make test-fast left to make test: every pair of answers served, upgrades, odd consoles, the engine.'
 else
 	@$(RUN) pytest -m "not slow" $(PARALLEL) $(ARGS)
 endif

@@ -210,7 +210,7 @@ def texts_only(template, tmp_path_factory):
     for path in filter(Path.is_file, (folder / PROJECT).rglob("*")):
         source = path.read_text(encoding="utf-8", errors="replace")
         if not re.search(
-            rf"cookiecutter\.({'|'.join(FREE_TEXT)}|__quoted)|include|import '", source
+            rf"cookiecutter\.({'|'.join(FREE_TEXT)}|__quoted)|{{% (include|import|from) ", source
         ):
             path.unlink()
     return folder

@@ -73,9 +73,7 @@ def test_its_engine_is_formatted_linted_and_typed(
         typed_engines.add(engine)
 
 
-@pytest.mark.skipif(
-    os.name == "nt", reason="SIGINT is for a console; tests/test_demo.py starts one"
-)
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX; the demo starts a service")
 def test_it_starts_predicts_and_ends(
     answers: dict[str, str], combination: Path, environment: Path
 ) -> None:
