@@ -6,6 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def load(path: Path) -> dict[str, Any]:
 def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for job in workflow["jobs"].values():
         yield from job["steps"]
+
+
+@pytest.fixture(scope="module")
+def render(render: Render) -> Render:
+    """Each project once: no test here changes one."""
+    return cache(render)
 
 
 @pytest.fixture(params=["ours", "container", "none"])
