@@ -6,6 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Those of its jobs; a job that calls a workflow of this repository has none of its own."""
     for job in workflow["jobs"].values():
         yield from job.get("steps", [])
+
+
+@pytest.fixture(scope="module")
+def render(render: Render) -> Render:
+    """Each project once: no test here changes one."""
+    return cache(render)
 
 
 @pytest.fixture(params=["ours", "container", "none"])
