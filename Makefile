@@ -19,6 +19,9 @@ PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-rest test-clients test-alone test-guards test-fast test-all bench container browser sample docs pictures dev lint typecheck clean
 
+# Tests that watch the clock must have the machine for themselves.
+.NOTPARALLEL:
+
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
