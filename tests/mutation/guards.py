@@ -1176,6 +1176,7 @@ GUARDS = [
         without("stop"),
         "test_traces",
     ),
+    guard("a fault is an error in its span", "_add_spans", never("_SERVER_FAULT"), "test_traces"),
     guard("probes are no spans", "RequestMiddleware.__call__", always("_untraced"), "test_traces"),
     guard("sampling of the caller", "Tracer._is_sampled", never("_follows_parent"), "test_traces"),
     guard("valid traceparent", "read_trace", never("_FIRST_VERSION"), "test_traces"),
