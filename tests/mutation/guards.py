@@ -197,7 +197,7 @@ GUARDS = [
     guard("body deadline", "RequestResponseCycle._wait", without("_too_slow"), "test_connection"),
     guard(
         "size of any body",
-        "RequestResponseCycle._next_chunk",
+        "RequestResponseCycle._take_body",
         never("body_bytes"),
         "test_connection",
     ),
@@ -1278,13 +1278,25 @@ GUARDS = [
         instead("Outcome(error=error)", "raise"),
         "test_short_way",
     ),
-    guard("root path on the short way", "Entry.__call__", ignoring("root_path"), "test_short_way"),
+    guard(
+        "root path on the short way",
+        "Entry.__call__",
+        ignoring("root_path"),
+        "test_short_way",
+        module="short_way",
+    ),
     guard("FastAPI's telemetry", "Entry._find", never("tracing"), "test_short_way"),
     guard("a wrapped application", "configure", always("entry.app"), "test_short_way"),
     guard(
         "what wraps the engine's middleware",
         "_Response.respond",
         never("isinstance"),
+        "test_short_way",
+    ),
+    guard(
+        "a body that was begun to be read",
+        "RequestResponseCycle.whole_body",
+        ignoring("begun"),
         "test_short_way",
     ),
     guard(

@@ -1,5 +1,6 @@
 """The short way of a request gives the bytes of the long way, and is taken only where it may be."""
 
+import asyncio
 import re
 import socket
 from collections.abc import Iterator
@@ -290,3 +291,20 @@ def test_a_response_in_one_call_waits_like_any_other(obstacle: str) -> None:
     cycle.disconnected = obstacle == "disconnected"
     assert not cycle.respond(200, [], b"")
     assert cycle.nothing_sent
+
+
+def test_only_a_body_of_which_nothing_was_received_is_whole() -> None:
+    limits = SimpleNamespace(body_bytes=10)
+    connection = SimpleNamespace(limits=limits, flow=SimpleNamespace(write_paused=False))
+    cycle = RequestResponseCycle(connection, {}, keep_alive=True)  # type: ignore[arg-type]
+    cycle.feed_body(b"1")
+    assert cycle.whole_body() is None  # more of it follows
+    assert asyncio.run(cycle.receive()) == {  # type: ignore[arg-type]
+        "type": "http.request",
+        "body": b"1",
+        "more_body": True,
+    }
+    cycle.feed_body(b"2")
+    cycle.end_body()
+    assert cycle.whole_body() is None
+    assert asyncio.run(cycle.receive())["body"] == b"2"  # type: ignore[arg-type]

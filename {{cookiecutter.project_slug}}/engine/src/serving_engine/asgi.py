@@ -34,3 +34,11 @@ class Responder:
     def respond(self, status: int, headers: list[Header], body: bytes) -> bool:
         """Send a whole response as if by its two messages; False if it must be sent by those."""
         raise NotImplementedError
+
+
+class BodyHolder:
+    """An object whose method is the `receive` of a request, and which may have its whole body."""
+
+    def whole_body(self) -> bytes | None:
+        """Return the body as `receive` would; None if it is not complete or was received."""
+        raise NotImplementedError

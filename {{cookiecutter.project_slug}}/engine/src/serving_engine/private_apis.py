@@ -254,6 +254,13 @@ PRIVATE_APIS = (
         "A client that disconnects while it sends is not an error.",
     ),
     PrivateAPI(
+        "starlette",
+        "starlette.requests:Request",
+        ("_stream_consumed",),
+        ("web/read_request.py",),
+        "A body that was read past `stream` cannot be read again.",
+    ),
+    PrivateAPI(
         "pydantic-settings",
         "pydantic_settings:EnvSettingsSource",
         ("_load_env_vars",),

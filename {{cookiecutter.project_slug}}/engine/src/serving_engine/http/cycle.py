@@ -17,6 +17,7 @@ from ..asgi import (
     CANCEL_ON_DISCONNECT,
     CLIENT_DISCONNECTED,
     App,
+    BodyHolder,
     Header,
     Message,
     Responder,
@@ -56,7 +57,7 @@ class CycleConnection(Protocol):
     def fail(self, cycle: "RequestResponseCycle", error: RequestError) -> None: ...
 
 
-class RequestResponseCycle(Responder):
+class RequestResponseCycle(BodyHolder, Responder):
     """One request on its connection. The application is called with `receive` and `send`."""
 
     def __init__(self, connection: CycleConnection, scope: Scope, keep_alive: bool) -> None:
@@ -137,19 +138,28 @@ class RequestResponseCycle(Responder):
         """
         while not (self.disconnected or self.complete):
             if self._chunks or not (self.more_body or self._ended):
-                return self._next_chunk()
+                body = self._take_body()
+                return {"type": "http.request", "body": body, "more_body": self.more_body}
             self._connection.flow.resume_reading()
             await self._wait()
         return {"type": "http.disconnect"}
 
-    def _next_chunk(self) -> Message:
+    def whole_body(self) -> bytes | None:
+        """Return the whole body, if it has arrived before anything was received of it."""
+        begun = self._ended or self._unread < self.received
+        if begun or self.more_body or self.disconnected or self.complete:
+            return None
+        return self._take_body()
+
+    def _take_body(self) -> bytes:
+        """Return what has arrived. Raises BodyTooLarge."""
         body = b"".join(self._chunks)
         self._chunks.clear()
         self._unread = 0
         if self.received > self._connection.limits.body_bytes:
             raise BodyTooLarge.over(self._connection.limits.body_bytes)
         self._ended = not self.more_body
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        return body
 
     async def _wait(self) -> None:
         loop = self._connection.loop
