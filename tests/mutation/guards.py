@@ -191,7 +191,7 @@ GUARDS = [
         "test_requests",
     ),
     guard("declared body size", "read_request", never("declared"), "test_requests"),
-    guard("true body size", "read_request", never("size > limit"), "test_errors", "test_requests"),
+    guard("true body size", "_read_body", never("size > limit"), "test_errors", "test_requests"),
     guard("rows of one call", "Batcher._call_model", always("split"), "test_batcher"),
     guard("rows that belong together", "Batcher._call_model", ignoring("split"), "test_batcher"),
     guard("body deadline", "RequestResponseCycle._wait", without("_too_slow"), "test_connection"),
