@@ -16,7 +16,7 @@ RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run
 # A file's tests stay together: they share what they have made.
 PARALLEL := --numprocesses=auto --dist=loadfile
 
-.PHONY: help demo test test-rest test-fast test-all bench container browser sample clean
+.PHONY: help demo test test-rest test-fast test-all bench container browser sample docs pictures clean dev lint typecheck
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -55,8 +55,24 @@ browser: $(UV)  ## try the page of a generated service in Chromium, which must b
 sample: $(UV)  ## fit the sample models again and package them
 	@$(RUN) python samples/package.py $(ARGS)
 
+docs: $(UV)  ## build the documentation site into site/, strictly (ARGS=--serve: serve it too)
+	@$(RUN) python -m docs.site $(ARGS)
+
+pictures: $(UV)  ## take the pictures of page and terminal, in Chromium and bash; port 8000 must be free
+	@$(RUN) --group browser pytest tests/browser/pictures.py --numprocesses=0 $(ARGS)
+	@$(RUN) python -m tests.terminal_picture
+
+dev: $(UV)  ## render a project, watch the template, check each change (ARGS=--serve: and serve it)
+	@$(RUN) python -m tests.dev watch $(ARGS)
+
+lint: $(UV)  ## linter and formatter on the template, the engine and an owner's code (ARGS=--fix: mend)
+	@$(RUN) python -m tests.dev lint $(ARGS)
+
+typecheck: $(UV)  ## types of the engine and of an owner's code
+	@$(RUN) python -m tests.dev typecheck $(ARGS)
+
 clean:  ## remove what these commands made
-	rm -rf .tools .venv uv.lock .pytest_cache
+	rm -rf .tools .venv .dev uv.lock .pytest_cache site
 
 $(UV):
 	@$(PYTHON) -m venv .tools

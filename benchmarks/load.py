@@ -21,17 +21,24 @@ VERIFIED_ROWS = 32
 
 
 class Figures(NamedTuple):
-    """One measurement: requests/s, milliseconds at the median and the 99th percentile, failures."""
+    """One measurement: requests/s, milliseconds at the median and the 99th percentile, failures,
+    and how many requests were answered."""
 
     rate: float
     p50: float
     p99: float
     failed: int
+    requests: int
 
 
 @contextmanager
 def running(
-    command: str, variables: dict[str, str], ready: str, log: Path, core: str
+    command: str,
+    variables: dict[str, str],
+    ready: str,
+    log: Path,
+    core: str,
+    base: str = BASE,
 ) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
     """A server pinned to a core; yields its process and the seconds from start to ready."""
     started = time.perf_counter()
@@ -45,7 +52,7 @@ def running(
             env={**os.environ, **variables},
         )
     try:
-        while not answers(ready):
+        while not answers(base + ready):
             if process.poll() is not None or time.perf_counter() - started > START_PATIENCE:
                 raise RuntimeError(f"did not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
@@ -62,10 +69,10 @@ def running(
         process.wait()
 
 
-def answers(path: str) -> bool:
-    """Whether the server answers at `path` with anything but 503."""
+def answers(url: str) -> bool:
+    """Whether the server answers at the URL with anything but 503."""
     try:
-        urllib.request.urlopen(BASE + path, timeout=1).close()
+        urllib.request.urlopen(url, timeout=1).close()
     except urllib.error.HTTPError as error:
         return error.code != 503
     except OSError:
@@ -73,12 +80,14 @@ def answers(path: str) -> bool:
     return True
 
 
-def verify(server: Server, bodies: list[str], expected: list[list[float]]) -> None:
+def verify(
+    server: Server, bodies: list[str], expected: list[list[float]], base: str = BASE
+) -> None:
     """Raise RuntimeError unless the probabilities of the model itself are in the answers."""
     step = max(1, len(bodies) // VERIFIED_ROWS)
     for body, scores in list(zip(bodies, expected, strict=True))[::step]:
         request = urllib.request.Request(
-            BASE + server.predict,
+            base + server.predict,
             body.encode(),
             {"Content-Type": "application/json"},
         )
@@ -113,9 +122,9 @@ function request()
 end
 function done(summary, latency)
   local e = summary.errors
-  io.write(string.format("FIGURES %f %f %f %d\\n", summary.requests / summary.duration * 1e6,
+  io.write(string.format("FIGURES %f %f %f %d %d\\n", summary.requests / summary.duration * 1e6,
     latency:percentile(50) / 1000, latency:percentile(99) / 1000,
-    e.status + e.timeout + e.read + e.write + e.connect))
+    e.status + e.timeout + e.read + e.write + e.connect, summary.requests))
 end
 """,
         encoding="utf-8",
@@ -156,13 +165,15 @@ def idle_cpu(process: subprocess.Popen[bytes], seconds: float = 3.0) -> float:
     return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds * 100
 
 
-def measure(path: str, script: Path, connections: int, seconds: float, core: str) -> Figures:
+def measure(
+    path: str, script: Path, connections: int, seconds: float, core: str, base: str = BASE
+) -> Figures:
     """Load the server for `seconds`, rounded up: wrk takes no others."""
     duration = f"-d{math.ceil(seconds)}s"
     command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", duration]
     ended = subprocess.run(
-        [*command, "-s", str(script), BASE + path], capture_output=True, text=True, check=True
+        [*command, "-s", str(script), base + path], capture_output=True, text=True, check=True
     )
     line = next(line for line in ended.stdout.splitlines() if line.startswith("FIGURES"))
-    rate, p50, p99, failed = map(float, line.split()[1:])
-    return Figures(rate, p50, p99, int(failed))
+    rate, p50, p99, failed, requests = map(float, line.split()[1:])
+    return Figures(rate, p50, p99, int(failed), int(requests))

@@ -1,11 +1,11 @@
 """What the record and the shadow model cost the requests, in paired rounds.
 
-    make bench ARGS=--shadow
-    make bench ARGS='--shadow --rounds 1'     quicker, to try it
+    make bench ARGS='--shadow --rounds 3'
 
 The service is free to use two cores, so that one is free for the threads beside the event loop; wrk
 takes a little of them, and waits 5 ms between a connection's requests, so that nothing is
-saturated: what is compared is the 99th percentile, within a round, with that of the service alone.
+saturated: what is compared is the 99th percentile at one rate, and the processor time of the thread
+that answers, with those of the service alone. See paired.py for how.
 The record takes every request, up to its usual bound of rows per second. The shadow is the model
 itself.
 """
@@ -13,12 +13,11 @@ itself.
 import argparse
 import json
 import shutil
-import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from load import Figures, measure, running, verify, write_script
-from report import ratio
+from load import write_script
+from paired import SECONDS, TURNS, Check, Load, Rounds, Variant, measure_round, table
 from servers import Server
 
 CORES = "0,1"
@@ -28,63 +27,58 @@ PAUSE = 5
 MODEL = "logreg"
 ALONE = "alone"
 
-Observed = dict[str, list[Figures]]
 
-
-def variants(packaged: Path, scratch: Path) -> dict[str, dict[str, str]]:
-    """The settings of each variant, by its name."""
-    record = {"SERVING_RECORD_DIR": str(scratch / "record")}
+def variants(service: Server, packaged: Path, script: Path, record: Path) -> dict[str, Variant]:
+    """The variants by name; two write a record, below the folder `record`."""
     shadow = {"SERVING_SHADOW_MODEL_DIR": str(packaged)}
-    return {ALONE: {}, "record": record, "shadow": shadow, "both": record | shadow}
+    settings = {
+        ALONE: {},
+        "record": {"SERVING_RECORD_DIR": str(record / "one")},
+        "shadow": shadow,
+        "both": {"SERVING_RECORD_DIR": str(record / "both")} | shadow,
+    }
+    own = service.variables | {"SERVING_MODEL_DIR": str(packaged)}
+    return {
+        name: Variant(replace(service, variables=own | more), script)
+        for name, more in settings.items()
+    }
 
 
 def measure_observers(
     arguments: argparse.Namespace, service: Server, data: Path, packaged: Path, scratch: Path
-) -> Observed:
-    """Measure every variant in every round; print as it goes, then the medians of the ratios."""
+) -> None:
+    """Measure every variant in every round; print, and write if that is asked for."""
     rows = json.loads((data / "rows.json").read_text(encoding="utf-8"))
     expected = json.loads((data / f"{MODEL}-answers.json").read_text(encoding="utf-8"))
     bodies = [service.body(row) for row in rows]
-    script = write_script(scratch / "observers.lua", bodies)
     paced = write_script(scratch / "paced.lua", bodies)
     with paced.open("a", encoding="utf-8") as file:
         file.write(f"function delay() return {PAUSE} end\n")
-    found: Observed = {}
-    names = list(variants(packaged, scratch).items())
+    check = Check(bodies, expected, write_script(scratch / "observers.lua", bodies))
+    found: Rounds = {}
     for number in range(arguments.rounds):
-        for name, settings in names if number % 2 == 0 else names[::-1]:
-            shutil.rmtree(scratch / "record", ignore_errors=True)
-            server = replace(service, variables=service.variables | settings)
-            server.variables["SERVING_MODEL_DIR"] = str(packaged)
-            log = scratch / "observers.log"
-            with running(server.command, server.variables, server.ready, log, CORES):
-                verify(server, bodies, expected)
-                measure(server.predict, script, CONNECTIONS, 2, CORES)
-                figures = measure(server.predict, paced, CONNECTIONS, arguments.seconds, CORES)
-            found.setdefault(name, []).append(figures)
-            print(f"round {number + 1} {name:7} {figures}", flush=True)
-    for name in found.keys() - {ALONE}:
-        print(f"{name} / {ALONE}: p99 {ratio(found[name], found[ALONE], 'p99'):.2f}")
-    return found
-
-
-def write_observers(path: Path, found: Observed, arguments: argparse.Namespace) -> None:
-    """Write observers.md: the medians over the rounds."""
+        shutil.rmtree(scratch / "record", ignore_errors=True)
+        measure_round(
+            variants(service, packaged, paced, scratch / "record"),
+            check,
+            Load(CONNECTIONS, CORES, CORES),
+            scratch,
+            found,
+        )
+        print(f"round {number + 1}", flush=True)
     lines = [
         "# The record and the shadow model",
         "",
-        f"`make bench ARGS=--shadow` with {arguments.rounds} rounds of {arguments.seconds} s: "
-        f"{CONNECTIONS} connections with a pause of {PAUSE} ms, two cores, one linear model that "
-        "is its own shadow.",
+        f"    make bench ARGS='--shadow --rounds {arguments.rounds} --write'",
         "",
-        "| | requests/s | p50 (ms) | p99 (ms) | p99 to that of the service alone |",
-        "|---|---|---|---|---|",
+        f"{arguments.rounds} rounds of {TURNS} turns of {SECONDS} s: {CONNECTIONS} connections "
+        f"with a pause of {PAUSE} ms, two cores, one linear model that is its own shadow. A ratio "
+        "is the median over the turns, to the turn of the service alone; in brackets the "
+        "quartiles, and the medians of the rounds. The loop is the thread that answers.",
+        "",
+        *table(found, ALONE),
     ]
-    for name, figures in found.items():
-        rate, p50, p99 = (
-            statistics.median(getattr(each, field) for each in figures)
-            for field in ("rate", "p50", "p99")
-        )
-        to_alone = ratio(figures, found[ALONE], "p99")
-        lines.append(f"| {name} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {to_alone:.2f} |")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if arguments.write:
+        Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@
     make bench ARGS=--shadow          with and without a record and a shadow (observers.py)
     make bench ARGS=--tracing         with 1 % of the requests traced, and without (tracing.py)
     make bench ARGS=--ray             on Ray Serve, behind each of its proxies (ray_serve.py)
+    make bench ARGS=--plan            what `plan` expects beside the real service (plan.py)
     make bench ARGS='--models mixed'  against the plain pattern with pandas and MLflow
     make bench ARGS='--against DIR'   against another project, such as one that an earlier commit
                                       rendered, where `uv sync --no-dev --compile-bytecode` was run
@@ -39,7 +40,8 @@ import workers
 from files import MODELS, measure_files, write_files
 from large import measure_large, write_large
 from load import idle_cpu, measure, memory, running, verify, write_script
-from observers import MODEL, measure_observers, write_observers
+from observers import MODEL, measure_observers
+from plan import measure_plan
 from ray_serve import measure_ray
 from report import OTHER, OURS, Found, Rest, Rests, compare, ratio, write_plot, write_report
 from runtimes import measure_runtimes
@@ -84,14 +86,16 @@ def main() -> None:
         if arguments.shadow:
             service, packaged = prepare(Path(scratch), work, [MODEL])
             data = work / "models"
-            seen = measure_observers(arguments, service, data, packaged[MODEL], Path(scratch))
-            if arguments.write:
-                write_observers(HERE / "observers.md", seen, arguments)
+            measure_observers(arguments, service, data, packaged[MODEL], Path(scratch))
             return
         if arguments.tracing:
             service, packaged = prepare(Path(scratch), work, arguments.models, extra="trace")
             measure_tracing(arguments, service, work / "models", packaged, Path(scratch))
             return
+        if arguments.plan:
+            service, packaged = prepare(Path(scratch), work, arguments.models)
+            project = Path(service.command.split()[0]).parents[2]
+            sys.exit(measure_plan(arguments, project, work / "models", packaged))
         if arguments.files:
             service, packaged = prepare(Path(scratch), work, MODELS, pandas=True)
             command = Path(service.command.split()[0])
@@ -140,6 +144,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runtimes", action="store_true", help="measure the runtimes instead")
     parser.add_argument("--shadow", action="store_true", help="measure record and shadow instead")
     parser.add_argument("--tracing", action="store_true", help="measure what traces cost instead")
+    parser.add_argument("--plan", action="store_true", help="measure what `plan` expects instead")
     parser.add_argument("--ray", action="store_true", help="measure Ray's proxies instead")
     parser.add_argument("--trees", type=int, default=100, help="of the forest for the workers")
     parser.add_argument("--against", type=Path, metavar="DIR", help="measure another project")

@@ -1,16 +1,14 @@
 """What traces cost: one service with 1 % of its requests sampled, beside itself without traces.
 
-    make bench ARGS=--tracing
-    make bench ARGS='--tracing --models logreg --connections 32 --rounds 9'
+    make bench ARGS='--tracing --models logreg --connections 32 --rounds 4'
 
-Both have the extra `trace` installed; one has the variables that name a collector, which is a small
+All have the extra `trace` installed; one has the variables that name a collector, which is a small
 program on the core of the load. A third pays for the headers of callers that sample nothing: every
-request has a `traceparent`, and no collector is named.
+request has a `traceparent`, and no collector is named. See paired.py for how they are compared.
 """
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from load import Figures, measure, running, verify, write_script
-from report import ratio
+from load import write_script
+from paired import SECONDS, TURNS, Check, Load, Rounds, Variant, measure_round, table
 from servers import Server
 
 SERVER_CORE, LOAD_CORE = "0", "1"
@@ -42,8 +40,6 @@ print(server.server_port, flush=True)
 server.serve_forever()
 """
 
-Found = dict[tuple[str, int], list[Figures]]
-
 
 def measure_tracing(
     arguments: argparse.Namespace,
@@ -56,58 +52,50 @@ def measure_tracing(
 
     service: has the extra `trace`. packaged: the model directories, by model.
     """
-    tables = []
-    for model, directory in packaged.items():
-        found: Found = {}
-        for number in range(arguments.rounds):
-            order = [WITHOUT, SAMPLED, UNSAMPLED]
-            for name in order if number % 2 == 0 else order[::-1]:
-                measure_variant(name, arguments, service, data, model, directory, scratch, found)
-        tables += rows_of(model, found)
-    report = "\n".join(header(arguments) + tables) + "\n"
-    print(report)
-    if arguments.write:
-        Path(__file__).with_suffix(".md").write_text(report, encoding="utf-8")
-
-
-def measure_variant(
-    name: str,
-    arguments: argparse.Namespace,
-    service: Server,
-    data: Path,
-    model: str,
-    directory: Path,
-    scratch: Path,
-    found: Found,
-) -> None:
-    """Start the service, measure it at each number of connections, and add the figures."""
+    report = header(arguments)
     rows = json.loads((data / "rows.json").read_text(encoding="utf-8"))
-    expected = json.loads((data / f"{model}-answers.json").read_text(encoding="utf-8"))
     bodies = [service.body(row) for row in rows]
     script = write_script(scratch / "load.lua", bodies)
-    if name == UNSAMPLED:
-        lines = script.read_text(encoding="utf-8")
-        script.write_text(HEADER + lines, encoding="utf-8")
-    with collector(scratch / "collected") as port:
-        variables = service.variables | {"SERVING_MODEL_DIR": str(directory)}
-        if name == SAMPLED:
-            variables |= {
-                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-                "OTEL_TRACES_SAMPLER_ARG": SHARE,
-            }
-        server = replace(service, variables=variables)
-        log = scratch / "server.log"
-        with running(server.command, variables, server.ready, log, SERVER_CORE):
-            verify(server, bodies, expected)
-            measure(server.predict, script, 8, 2, LOAD_CORE)
-            for count in arguments.connections:
-                figures = measure(server.predict, script, count, arguments.seconds, LOAD_CORE)
-                found.setdefault((name, count), []).append(figures)
-                print(f"{model} {name:25} {count:4} connections {figures}", flush=True)
-    received = (scratch / "collected").read_text(encoding="utf-8").split()[1:]
-    if bool(received) != (name == SAMPLED):
-        raise RuntimeError(f"{name}: the collector received {len(received)} messages")
+    with_header = scratch / "traceparent.lua"
+    with_header.write_text(HEADER + script.read_text(encoding="utf-8"), encoding="utf-8")
+    for model, directory in packaged.items():
+        expected = json.loads((data / f"{model}-answers.json").read_text(encoding="utf-8"))
+        check = Check(bodies, expected, script)
+        for connections in arguments.connections:
+            found: Rounds = {}
+            for number in range(arguments.rounds):
+                with collector(scratch / "collected") as port:
+                    variants = variants_of(service, directory, port, script, with_header)
+                    turned = list(variants.items())
+                    turned = turned[number % len(turned) :] + turned[: number % len(turned)]
+                    load = Load(connections, SERVER_CORE, LOAD_CORE)
+                    measure_round(dict(turned), check, load, scratch, found)
+                if not (scratch / "collected").read_text(encoding="utf-8").split()[1:]:
+                    raise RuntimeError("the collector received nothing")
+                print(f"{model}, {connections} connections: round {number + 1}", flush=True)
+            lines = table(dict(sorted(found.items(), key=lambda item: item[0] != WITHOUT)), WITHOUT)
+            report += ["", f"## {model}, {connections} connections", "", *lines]
+    text = "\n".join(report) + "\n"
+    print(text)
+    if arguments.write:
+        Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def variants_of(
+    service: Server, model: Path, port: int, script: Path, with_header: Path
+) -> dict[str, Variant]:
+    """The variants by name. port: of the collector."""
+    plain = replace(service, variables=service.variables | {"SERVING_MODEL_DIR": str(model)})
+    traced = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": SHARE,
+    }
+    return {
+        WITHOUT: Variant(plain, script),
+        SAMPLED: Variant(replace(plain, variables=plain.variables | traced), script),
+        UNSAMPLED: Variant(plain, with_header),
+    }
 
 
 @contextmanager
@@ -130,23 +118,10 @@ def header(arguments: argparse.Namespace) -> list[str]:
     return [
         "# Traces",
         "",
-        f"    make bench ARGS='--tracing --rounds {arguments.rounds} --seconds "
-        f"{arguments.seconds:g} --write'",
+        f"    make bench ARGS='--tracing --models {' '.join(arguments.models)} --connections "
+        f"{' '.join(map(str, arguments.connections))} --rounds {arguments.rounds} --write'",
         "",
-        "Medians; one process on one core, wrk and the collector on another. The ratio is the "
-        "median of the rounds', to the service without traces.",
-        "",
-        "| model | connections | variant | requests/s | p99 (ms) | ratio |",
-        "|---|---|---|---|---|---|",
+        f"{arguments.rounds} rounds of {TURNS} turns of {SECONDS} s; the services on one core, wrk "
+        "and the collector on another. A ratio is the median over the turns, to the turn of the "
+        "service without traces; in brackets the quartiles, and the medians of the rounds.",
     ]
-
-
-def rows_of(model: str, found: Found) -> list[str]:
-    rows = []
-    for (name, connections), figures in found.items():
-        to_without = ratio(figures, found[WITHOUT, connections], "rate")
-        rate = statistics.median(each.rate for each in figures)
-        p99 = statistics.median(each.p99 for each in figures)
-        cells = [f"{rate:,.0f}", f"{p99:.2f}", f"{to_without:.3f}"]
-        rows.append(f"| {model} | {connections} | {name} | {' | '.join(cells)} |")
-    return rows

@@ -14,7 +14,7 @@ from cookiecutter.exceptions import FailedHookException, UndefinedVariableInTemp
 from jinja2.exceptions import TemplateSyntaxError
 
 from . import fixtures_template
-from .rendering import PROJECT, ROOT, context, files, load_hook, render
+from .rendering import CHOICES, PROJECT, ROOT, context, files, load_hook, render
 
 template = fixtures_template.template
 
@@ -22,6 +22,8 @@ FREE_TEXT = ["project_name", "description", "author"]
 SETTINGS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 # What follows from the answers, and what is said to cookiecutter; _model_url is an answer.
 PRIVATE = [key for key in SETTINGS if key.startswith("_") and not key.startswith("_model_")]
+
+FIRST_CHOICES = {key: choices[0] for key, choices in CHOICES.items()}
 
 CARRIED = {
     "quotes and a backslash": 'Robert "Bob" O\'Neil \\ é ☃',
@@ -389,6 +391,15 @@ def test_a_digest_alone_is_refused(refuse):
     assert "_model_sha256" not in offered
 
 
+def test_the_readme_has_every_question_and_its_choices():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", text, re.M))
+    assert list(rows) == [key for key in SETTINGS if not key.startswith("_")]
+    for key, choices in CHOICES.items():
+        shown = re.sub(r"\([^)]*\)", "", rows[key])
+        assert re.findall("`([^`]+)`", shown) == choices, key
+
+
 def test_all_problems_are_reported_at_once(refuse):
     report, offered = refuse(
         project_name=" Iris", project_slug="Iris!", description="", author="a\nb", ci="none"
@@ -399,9 +410,7 @@ def test_all_problems_are_reported_at_once(refuse):
         "project_name": "Iris",
         "project_slug": "iris",
         "author": "a b",
-        "model_runtime": "scikit-learn",
-        "protocols": "open-inference",
-        "deployment": "container",
+        **FIRST_CHOICES,
         "ci": "none",
     }
 
@@ -413,10 +422,8 @@ def test_the_command_keeps_good_answers_and_leaves_out_what_cannot_be_mended(ref
         "project_name": "Café O'Neil",
         "project_slug": "cafe-o-neil",
         "description": SETTINGS["description"],
-        "model_runtime": "scikit-learn",
-        "protocols": "open-inference",
+        **FIRST_CHOICES,
         "deployment": "none",
-        "ci": "github",
     }
 
 
@@ -445,7 +452,7 @@ def test_text_that_cookiecutter_cannot_render_leaves_nothing_behind(text, templa
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("key", ["model_runtime", "protocols", "deployment", "ci"])
+@pytest.mark.parametrize("key", CHOICES)
 def test_a_choice_that_is_not_offered_is_refused_by_cookiecutter(key, template, tmp_path):
     with pytest.raises(ValueError, match="the choices are"):
         render(tmp_path / "out", template, **{key: "other"})

@@ -35,6 +35,13 @@ def files(folder: Path) -> set[str]:
     }
 
 
+def texts(folder: Path) -> set[str]:
+    """The files of a project that people read: neither its model nor its pictures."""
+    return {
+        name for name in files(folder) if not (name.startswith("model/") or name.endswith(".png"))
+    }
+
+
 def expected(answers: dict[str, str]) -> set[str]:
     """The files of a combination: the template's own, and those that the hook writes."""
     sample = tracked(ROOT / "samples" / answers["model_runtime"])
@@ -64,9 +71,7 @@ def test_the_expected_files_are_the_existing_files(
 
 
 def assert_clean(project: Path) -> None:
-    for name in files(project):
-        if name.startswith("model/"):
-            continue
+    for name in texts(project):
         data = (project / name).read_bytes()
         text = data.decode("utf-8")
         assert b"\r" not in data, name
@@ -121,7 +126,7 @@ NAMES_HOMES = {
 """What names where a model may be kept, whatever the service speaks."""
 
 TRACES = {
-    "none": r"open.inference|/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
+    "none": r"open.inference|(?<!autoscaling)/v2|triton|\bkserve|mlflow|sagemaker|vertex|azure",
     "open-inference": r"mlflow|sagemaker|vertex|azure",
 }
 
@@ -130,8 +135,8 @@ TRACES = {
 def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render) -> None:
     """But in the owner's tests, which ask the service what it speaks."""
     project = generate(protocols=protocols)
-    for name in files(project):
-        if not name.startswith(("model/", "tests/")) and name not in NAMES_HOMES:
+    for name in texts(project):
+        if not name.startswith("tests/") and name not in NAMES_HOMES:
             text = (project / name).read_text(encoding="utf-8")
             assert not re.findall(TRACES[protocols], text, re.I), name
 
@@ -147,13 +152,14 @@ def test_what_it_does_not_ship_to_leaves_no_trace(
     # The engine has the extras of every choice, and the page says who needs Ray.
     of_ray = {"engine/pyproject.toml", "docs/many-machines.md"}
     of_ray |= {f"engine/tests/test_{name}.py" for name in ("imports", "private_apis")}
-    for name in files(project) - {"model/model.skops"}:
+    for name in texts(project):
         text = (project / name).read_text(encoding="utf-8")
         assert not re.findall(words, text, re.I), name
         assert name in of_ray or not re.findall(r"\bray\b|\bray[._-]", text, re.I), name
 
 
-PAGES = ["README.md", "SECURITY.md", "docs/many-machines.md", "docs/model-home.md"]
+PAGES = ["README.md", "SECURITY.md"]
+PAGES += [f"docs/{name}.md" for name in ("capacity", "many-machines", "model-home")]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -180,16 +186,26 @@ def test_a_runtime_that_is_not_chosen_leaves_no_trace(runtime: str, generate: Re
     """But in the engine, which has every runtime, and in the table of what can be chosen."""
     project = generate(model_runtime=runtime)
     table = re.compile(r"(?s)^# Bring your own model.*?replaces\.\n")
-    for name in files(project):
-        if not name.startswith(("model/", "engine/")):
+    for name in texts(project):
+        if not name.startswith("engine/"):
             text = table.sub("", (project / name).read_text(encoding="utf-8"))
             assert not re.findall(RUNTIME_TRACES[runtime], text), name
+
+
+def test_the_picture_of_the_page_is_small_and_the_same_in_both_readmes() -> None:
+    picture = (TEMPLATE / "docs/page.png").read_bytes()
+    assert picture == (ROOT / "docs/page.png").read_bytes()
+    assert len(picture) <= 60_000
+    for folder in (TEMPLATE, ROOT):
+        shown = re.findall(r"\]\((docs/.*?\.png)\)", (folder / "README.md").read_text("utf-8"))
+        assert shown
+        assert all((folder / name).is_file() for name in shown)
 
 
 def test_the_template_holds_few_conditions() -> None:
     count = 0
     for name in tracked(TEMPLATE):
-        if not name.startswith(".github/"):
+        if not name.startswith(".github/") and not name.endswith(".png"):
             text = (TEMPLATE / name).read_text(encoding="utf-8")
             count += sum("{%" in line for line in text.splitlines())
     assert count <= 60

@@ -4,6 +4,7 @@ Prometheus takes them and scrapes it."""
 import contextlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import socket
@@ -39,8 +40,10 @@ OF_PROMETHEUS = {"job", "instance", "le"}
 """Labels that no service reports itself, or that belong to histograms."""
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="several workers need Linux")
+REQUIRED = "PROMETHEUS_REQUIRED"
+"""The variable with which the tests that need Prometheus fail where it is not installed."""
 needs_prometheus = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")),
+    not (os.environ.get(REQUIRED) or (shutil.which("prometheus") and shutil.which("promtool"))),
     reason="no prometheus and promtool in PATH (Debian: apt-get install prometheus)",
 )
 
@@ -106,6 +109,14 @@ def test_what_is_recorded_is_what_is_asked_for() -> None:
     recorded = {rule["record"] for rule in RULES if "record" in rule}
     asked = {name for each in EXPRESSIONS for name in re.findall(r"job:\w+:\w+", each)}
     assert asked <= recorded
+
+
+def test_the_workflow_that_installs_prometheus_skips_no_test_for_its_lack() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    steps = workflow["jobs"]["test"]["steps"]
+    assert any("--no-install-recommends prometheus" in step.get("run", "") for step in steps)
+    (tests,) = [step for step in steps if REQUIRED in step.get("env", {})]
+    assert "make test" in tests["run"]
 
 
 @needs_prometheus

@@ -450,16 +450,19 @@ def test_the_lines_that_the_page_changes_elsewhere_are_there(render: Render, ci:
     project = render(ci=ci)
     changes = Platform(project, INDEX).changes()
     expected = {
-        "github": {"Dockerfile", ".github/workflows/ci.yml", ".github/dependabot.yml"},
-        "gitlab": {"Dockerfile", ".gitlab-ci.yml"},
+        "github": {
+            *(f".github/{name}" for name in ("workflows/ci.yml", "workflows/release.yml")),
+            ".github/dependabot.yml",
+        },
+        "gitlab": {".gitlab-ci.yml"},
     }
-    assert changes.keys() == expected[ci]
+    assert changes.keys() == expected[ci] | {"Dockerfile", "Makefile"}
     for file, change in changes.items():
         lines = [line.strip() for line in (project / file).read_text("utf-8").splitlines()]
         for line in re.findall(r"line `([^`]+)`", change):
             assert sum(each.removeprefix("- ") == line.removeprefix("- ") for each in lines) == 1
-        for job in re.findall(r"job `([^`]+)`", change):
-            assert f"{job}:" in lines
+        for job in re.findall(r"(?:job|task) `([^`]+)`", change):
+            assert [line for line in lines if line.startswith(f"{job}:")], job
 
 
 def test_an_upgrade_leaves_a_deleted_engine_alone(

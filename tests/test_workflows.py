@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from . import processes
-from .conftest import ROOT, Render
+from .conftest import ROOT, Render, clean_environment, passed
 
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 WORKFLOWS = sorted(
@@ -36,6 +36,7 @@ PINS = {
     "astral-sh/setup-uv": ("20cfd1bf945f4377ade1205e4dbc17946fc9a30d", "v10.0.1"),
     "docker/login-action": ("c94ce9fb468520275223c153574b00df6fe4bcc9", "v3.7.0"),
     "docker/setup-buildx-action": ("8d2750c68a42422c14e847fe6c8ac0403b4cbd6f", "v3.12.0"),
+    "ossf/scorecard-action": ("2d1146689b8cda280b9bc96326124645441f03bc", "v2.4.4"),
     "re-actors/alls-green": ("05ac9388f0aebcb5727afa17fcccfecd6f8ec5fe", "v1.2.2"),
     "zizmorcore/zizmor-action": ("6fc4b006235f201fdab3722e17240ab420d580e5", "v0.6.1"),
 }
@@ -43,9 +44,12 @@ PINS = {
 # Every right to write that a job has, of our workflows and of the generated ones. All others may
 # read the repository at most.
 WRITES = {
+    (ROOT, "docs.yml", "publish"): {"contents"},
     (ROOT, "release.yml", "release"): {"contents", "id-token", "attestations"},
     (ROOT, "canary.yml", "report"): {"issues"},
+    (ROOT, "scorecard.yml", "rate"): {"id-token"},
     (TEMPLATE, "container.yml", "publish"): {"packages", "id-token", "attestations"},
+    (TEMPLATE, "release.yml", "publish"): {"contents", "id-token", "attestations"},
     (TEMPLATE, "upgrade.yml", "upgrade"): {"contents", "pull-requests"},
 }
 
@@ -68,8 +72,9 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those of its jobs; a job that calls a workflow of this repository has none of its own."""
     for job in workflow["jobs"].values():
-        yield from job["steps"]
+        yield from job.get("steps", [])
 
 
 @pytest.fixture(params=["ours", "container", "none"])
@@ -114,7 +119,7 @@ def test_zizmor_finds_nothing_and_is_told_to_ignore_nothing(render: Render) -> N
 @each_workflow
 def test_every_action_is_pinned_to_a_reviewed_commit(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    used = re.findall(r"uses: *(.*)", text)
+    used = re.findall(r"uses: (?!\$/)(.*)", text)
     assert len(used) == sum("uses" in step for step in steps(load(path)))
     for line in used:
         pinned = re.fullmatch(r"([\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)", line)
@@ -145,7 +150,7 @@ def test_every_job_ends_in_time_and_does_not_pile_up(path: Path) -> None:
     assert workflow["concurrency"]["group"]
     assert "cancel-in-progress" in workflow["concurrency"]
     for name, job in workflow["jobs"].items():
-        assert 0 < job["timeout-minutes"] <= 60, name
+        assert job.get("uses", "").startswith("$/") or 0 < job["timeout-minutes"] <= 60, name
 
 
 @each_workflow
@@ -194,6 +199,18 @@ def supported_pythons(folder: Path) -> list[str]:
     return [f"3.{minor}" for minor in range(int(lowest), int(above))]
 
 
+def test_a_fork_calls_the_workflow_that_validates_with_what_its_makefile_has() -> None:
+    called = load(ROOT / ".github/workflows/validate-template.yml")
+    inputs = called["on"]["workflow_call"]["inputs"]
+    assert json.loads(inputs["pythons"]["default"]) == supported_pythons(ROOT)
+    tiers = re.findall(r"test(?:-\w+)?(?=[, ]|$)", inputs["tier"]["description"])
+    assert inputs["tier"]["default"] in tiers
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert set(tiers) == set(re.findall(r"^(test[a-z-]*):", makefile, re.M))
+    given = set(re.findall(r"inputs\.(\w+)", json.dumps(called["jobs"])))
+    assert given == inputs.keys()
+
+
 def test_ci_and_hooks_use_only_tools_that_the_project_installs(render: Render) -> None:
     project = render()
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
@@ -215,6 +232,48 @@ def test_hooks_fetch_nothing_but_what_the_project_installs(path: Path) -> None:
     assert [repository["repo"] for repository in config["repos"]] == ["local"]
     for hook in config["repos"][0]["hooks"]:
         assert hook["language"] in {"system", "pygrep", "fail"}, hook["id"]
+
+
+# A release: what it is made of, said in a form that machines read, and who says so.
+
+SBOM = "--format cyclonedx1.5 --no-dev --output-file dist/sbom.cdx.json"
+
+
+def test_a_release_lists_what_it_needs_and_only_what_was_built_before_is_attested() -> None:
+    jobs = load(TEMPLATE / ".github/workflows/release.yml")["jobs"]
+    assert SBOM in script(jobs["build"])
+    assert jobs["publish"]["needs"] == "build"
+    assert "uv " not in script(jobs["publish"])
+    used = [step["uses"].partition("@")[0] for step in jobs["publish"]["steps"] if "uses" in step]
+    assert used == ["actions/download-artifact", "actions/attest-build-provenance"]
+    pipeline = yaml.safe_load((TEMPLATE / ".gitlab-ci.yml").read_text(encoding="utf-8"))
+    assert SBOM in "\n".join(pipeline["wheel"]["script"])
+    assert pipeline["wheel"]["artifacts"]["reports"]["cyclonedx"] in SBOM
+
+
+@pytest.mark.slow
+def test_the_list_names_every_package_of_the_service(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "service", ignore=shutil.ignore_patterns(".venv"))
+    words = ["uv", "export", "--quiet", "--python", sys.executable, *SBOM.split()]
+    ended = processes.run(
+        words, cwd=copy, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    passed(ended)
+    document = json.loads((copy / "dist/sbom.cdx.json").read_text(encoding="utf-8"))
+    assert document["bomFormat"] == "CycloneDX"
+    assert document["metadata"]["component"]["name"] == "iris-service"
+    versions = {part["name"]: part["version"] for part in document["components"]}
+    assert {"fastapi", "scikit-learn", "serving-engine", "uvicorn"} <= versions.keys()
+    assert not {"mypy", "pytest", "ruff"} & versions.keys()
+
+
+def test_a_release_of_the_template_attests_what_projects_are_made_from() -> None:
+    job = load(ROOT / ".github/workflows/release.yml")["jobs"]["release"]
+    commands = script(job)
+    assert "git archive" in commands
+    (attest,) = [step for step in job["steps"] if "attest" in step.get("uses", "")]
+    assert attest["with"]["subject-path"].split() == ["dist/*", "samples/*/*"]
+    assert commands.index("git archive") < commands.index("gh release create")
 
 
 # The image: what it is made of, how it is tried, and what is shipped.
@@ -240,7 +299,7 @@ def test_images_are_pinned_by_digest_and_dependabot_renews_them(render: Render) 
     pulled = [image for image in images if image not in stages]
     assert len(pulled) == 2
     for image in pulled:
-        assert re.fullmatch(r"[\w/]+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
+        assert re.fullmatch(r"[\w./:-]+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
     assert not [line for line in lines if re.match("COPY --from=[^bs]", line)]
     config = yaml.safe_load((project / ".github/dependabot.yml").read_text(encoding="utf-8"))
     assert "docker" in {entry["package-ecosystem"] for entry in config["updates"]}

@@ -6,11 +6,10 @@ and the browser finds no other host.
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Page, Request, Route, expect
 
 from .. import processes
 from ..conftest import SAMPLE, clean_environment
@@ -18,41 +17,6 @@ from ..services import Service
 
 KEY = "page-key-0123456789abcdef"
 
-FIT = """
-import sys, joblib, numpy as np, pandas as pd
-from pathlib import Path
-from sklearn.cluster import KMeans
-from sklearn.compose import make_column_transformer
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
-random = np.random.default_rng(0)
-numbers = pd.DataFrame(random.random((60, 3)).round(3), columns=["a", "b", "c"])
-mixed = pd.DataFrame({"area": random.random(60).round(2), "city": ["Oslo", "Bern", None] * 20,
-                      "new": [True, False] * 30})
-texts = pd.DataFrame({"text": ["good film", "bad film", "so good", "so bad"] * 15})
-first = (numbers.a > 0.5).astype(int)
-encoder = OneHotEncoder(handle_unknown="ignore")
-encode = make_column_transformer((encoder, ["city"]), remainder="passthrough")
-several = np.c_[first, first + random.integers(0, 2, 60)]
-models = {
-    "text": (make_pipeline(TfidfVectorizer(), LogisticRegression()), texts, ["good", "bad"] * 30),
-    "mixed": (make_pipeline(encode, LinearRegression()), mixed, mixed.area * 100),
-    "values": (LinearRegression(), numbers, numbers[["a", "b"]]),
-    "multilabel": (RandomForestClassifier(3, random_state=0), numbers, np.c_[first, 1 - first]),
-    "several": (RandomForestClassifier(3, random_state=0), numbers, several),
-    "clusters": (KMeans(3, n_init=1, random_state=0), numbers, None),
-    "outliers": (IsolationForest(n_estimators=5, random_state=0), numbers, None),
-}
-for name, (model, rows, y) in models.items():
-    folder = Path(sys.argv[1], name)
-    folder.mkdir()
-    model.fit(rows.text if name == "text" else rows, y)
-    joblib.dump(model, folder / "model.joblib")
-    rows.to_json(folder / "rows.json", orient="records")
-"""
 SHOWN = {
     "text": "label: ",
     "mixed": "",
@@ -62,58 +26,6 @@ SHOWN = {
     "clusters": "cluster: ",
     "outliers": "outlier: ",
 }
-
-
-@pytest.fixture(scope="module")
-def models(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of every layout and task, each in a folder of its own."""
-    folder = tmp_path_factory.mktemp("models")
-    processes.run([environment / "python", "-c", FIT, folder], check=True)
-    for name in SHOWN:
-        processes.run(
-            [environment / "iris-service", "model", "package", folder / name / "model.joblib"]
-            + ["--examples", folder / name / "rows.json", "--model-dir", folder / name / "model"]
-            + ["--name", name],
-            check=True,
-            env=clean_environment(),
-        )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    assert executable, "no Chromium: install it (Debian: apt-get install chromium)"
-    with sync_playwright() as playwright:
-        refuse = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-        yield playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", refuse])
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test at an error of a script, a breach of its policy, or a request to
-    another host."""
-    problems: list[str] = []
-    with browser.new_context(viewport={"width": 900, "height": 900}) as context:
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                problems.append(message.text) if "Content Security Policy" in message.text else None
-            ),
-        )
-        page.on(
-            "request",
-            lambda request: (
-                problems.append(request.url)
-                if not request.url.startswith(("http://127.0.0.1:", "data:"))
-                else None
-            ),
-        )
-        yield page
-    assert problems == []
 
 
 def predict(page: Page) -> str:
@@ -143,12 +55,14 @@ def test_the_sample_is_loaded_filled_predicted_and_refused(environment: Path, pa
         page.get_by_role("button", name="Predict").click()
         expect(page.locator("#c0-error")).to_have_text("must be a finite number")
         expect(page.locator("#c0")).to_be_focused()
+        expect(page.locator("#c0")).to_have_css("border-top-width", "2px")
         expect(page.locator("#result")).to_be_hidden()
 
 
 def test_several_rows_from_csv_and_from_a_link(environment: Path, page: Page) -> None:
     with Service(environment, SAMPLE) as service:
         page.goto(f"http://127.0.0.1:{service.port}/")
+        expect(page.locator("#c0")).to_be_visible()
         names = page.locator("fieldset label").all_inner_texts()
         page.get_by_text("Paste CSV").click()
         line = ",".join("1.5" for _ in names)
@@ -196,6 +110,30 @@ def test_a_key_is_asked_for_and_kept_by_the_page_alone(environment: Path, page: 
         assert page.context.storage_state() == {"cookies": [], "origins": []}
         page.reload()
         expect(page.locator("#form")).to_be_hidden()
+
+
+def test_the_card_is_linked_where_there_is_one(
+    environment: Path, page: Page, tmp_path: Path
+) -> None:
+    with Service(environment, SAMPLE) as service:
+        page.goto(f"http://127.0.0.1:{service.port}/")
+        predict(page)
+        expect(page.get_by_role("link", name="Model card")).to_be_hidden()
+    model = shutil.copytree(SAMPLE, tmp_path / "model")
+    command = [environment / "iris-service", "model", "card", "--model-dir", model]
+    processes.run(command, check=True, env=clean_environment())
+    with Service(environment, model) as service:
+        page.goto(f"http://127.0.0.1:{service.port}/")
+        page.get_by_role("link", name="Model card").click()
+        expect(page.locator("body")).to_contain_text("## Intended use")
+        assert page.url.endswith("/model/card")
+    with Service(environment, model, api_keys=KEY) as service:
+        page.goto(f"http://127.0.0.1:{service.port}/")
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Use this key").click()
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="Model card").click()
+        expect(opened.value.locator("body")).to_contain_text("## Intended use")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

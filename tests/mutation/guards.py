@@ -553,7 +553,9 @@ GUARDS = [
         "test_startup",
     ),
     # Several workers, and other models.
-    guard("several workers need Linux", "_serve_with_workers", never('"linux"'), "test_cli"),
+    guard(
+        "several workers need Linux", "_serve_with_workers", never('"linux"'), "test_other_systems"
+    ),
     guard(
         "metrics of the owner that cannot be shared",
         "Metrics.share",
@@ -1110,6 +1112,17 @@ GUARDS = [
         module="client",
     ),
     guard("a client at its limit", "Run.limited_by_client", swap("0.99", "0.5"), "test_bench"),
+    # plan: what holds when a replica is lost, and the rules of the batcher.
+    guard("a replica to lose", "compute_plan", swap("survivors + 1", "survivors"), "test_plan"),
+    guard("a p99 that cannot be had", "_largest_rate", never("keeps(_IDLE)"), "test_plan"),
+    guard("memory for one worker", "_workers", never("need > goal.memory"), "test_plan"),
+    guard(
+        "a queue that is simulated",
+        "_Core._is_full",
+        swap("waiting >= limits.queued_requests", "False"),
+        "test_plan",
+    ),
+    guard("deadlines that are simulated", "_Core._dispatch", without("self._expire"), "test_plan"),
     # Traces, metrics and logs: bounded, never forged, never in the way of a request.
     guard(
         "bounded labels",
@@ -1163,6 +1176,7 @@ GUARDS = [
         without("stop"),
         "test_traces",
     ),
+    guard("a fault is an error in its span", "_add_spans", never("_SERVER_FAULT"), "test_traces"),
     guard("probes are no spans", "RequestMiddleware.__call__", always("_untraced"), "test_traces"),
     guard("sampling of the caller", "Tracer._is_sampled", never("_follows_parent"), "test_traces"),
     guard("valid traceparent", "read_trace", never("_FIRST_VERSION"), "test_traces"),
@@ -1304,5 +1318,15 @@ GUARDS = [
         "RequestResponseCycle.respond",
         ignoring("write_paused"),
         "test_short_way",
+    ),
+    # What other systems lack.
+    guard(
+        "several workers of predict need Linux", "scoring", never('"linux"'), "test_other_systems"
+    ),
+    guard(
+        "no SIGHUP where the system has none",
+        "SingleProcessServer.__init__",
+        always('"win32"'),
+        "test_other_systems",
     ),
 ]

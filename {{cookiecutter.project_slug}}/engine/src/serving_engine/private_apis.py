@@ -110,7 +110,7 @@ PRIVATE_APIS = (
         "httptools",
         "httptools",
         ("HttpParserError", "HttpParserUpgrade"),
-        ("cli/bench/client.py", "cli/bench/command.py", "http/reader.py"),
+        ("cli/bench/client.py", "cli/bench/rows.py", "http/reader.py"),
         "The context of the first is the exception of a callback; the second has an offset.",
     ),
     PrivateAPI(

@@ -1,4 +1,4 @@
-"""The command line: serve · check · doctor · predict · bench · model.
+"""The command line: serve · check · doctor · predict · bench · plan · model.
 
 Each command makes its slow imports itself: `--help` prints at once, and the limits on threads are
 set before NumPy is imported. `serve` handles signals before any import that takes long.
@@ -52,6 +52,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     from .bench.command import add_bench
     from .doctor.command import add_doctor
     from .model_commands import add_model_commands, add_model_dir
+    from .plan.command import add_plan
     from .predict.command import add_predict
 
     about = describe_distribution(service.package)
@@ -99,6 +100,7 @@ def build_parser(service: "Service") -> argparse.ArgumentParser:
     add_doctor(commands)
     add_predict(commands)
     add_bench(commands)
+    add_plan(commands)
 
     model = commands.add_parser(
         "model", help="fetch, push, package, restore, show or watch a model"

@@ -57,6 +57,14 @@ def anonymous_bytes(pid: int | str) -> int:
         return 0
 
 
+def proportional_bytes(pid: int) -> int:
+    """Return the bytes of memory of a process, its part of what it shares; 0 if unknown."""
+    try:
+        return _rollup(pid)["Pss"]
+    except (OSError, KeyError):
+        return 0
+
+
 def _rollup(pid: int | str) -> dict[str, int]:
     """Return the sums over all memory mappings of a process, in bytes."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]

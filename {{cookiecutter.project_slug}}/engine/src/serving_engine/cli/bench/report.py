@@ -1,11 +1,12 @@
 """What the runs found: a table, a plot, and a document for other programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from .client import Measured
+from .plot import latency_plot
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 _BUSY = 0.9
@@ -84,51 +85,4 @@ def row(run: Run) -> str:
 def plot(runs: Sequence[Run], title: str) -> str:
     """An SVG picture: p50 and p99 of each open loop, against the requests per second."""
     points = [(run.measured.offered, run.latencies) for run in runs if run.latencies]
-    known = [(offered, latency) for offered, latency in points if offered is not None]
-    return "\n".join(_svg(known, title)) + "\n"
-
-
-_WIDTH, _HEIGHT = 640, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 50
-_COLORS = {"p50": "#1b7f5a", "p99": "#b3261e"}
-
-
-def _svg(points: Sequence[tuple[float, dict[str, float]]], title: str) -> Iterator[str]:
-    from html import escape
-    from math import ceil, floor, log10
-
-    largest = max((offered for offered, _ in points), default=1.0)
-    shown = [latency[name] for _, latency in points for name in _COLORS] or [1.0]
-    low, high = floor(log10(max(min(shown), 1e-3))), ceil(log10(max(*shown, 1e-2)))
-    high = max(high, low + 1)
-
-    def x(offered: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * offered / largest
-
-    def y(latency: float) -> float:
-        part = (log10(max(latency, 1e-3)) - low) / (high - low)
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * part
-
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        'font-family="sans-serif" font-size="12">'
-    )
-    yield f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
-    yield f'<text x="{_LEFT}" y="20" font-size="14">{escape(title)}</text>'
-    for power in range(low, high + 1):
-        height = f"{y(10**power):.1f}"
-        yield f'<path d="M{_LEFT} {height}H{_WIDTH - _RIGHT}" stroke="#ddd"/>'
-        yield f'<text x="{_LEFT - 8}" y="{height}" text-anchor="end">{10**power:g} ms</text>'
-    for offered, _ in points:
-        yield (
-            f'<text x="{x(offered):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">'
-            f"{offered:,.0f}</text>"
-        )
-    yield (
-        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 12}" text-anchor="middle">requests per second</text>'
-    )
-    for number, (name, color) in enumerate(_COLORS.items()):
-        line = " ".join(f"{x(offered):.1f},{y(latency[name]):.1f}" for offered, latency in points)
-        yield f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>'
-        yield f'<text x="{_LEFT + 10 + 50 * number}" y="36" fill="{color}">{name}</text>'
-    yield "</svg>"
+    return latency_plot([(offered, latency) for offered, latency in points if offered], title)
