@@ -13,10 +13,14 @@ UV := .tools/$(BIN)/uv
 # The interpreter is the one above: uv would otherwise look for its own.
 RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run --quiet --python "$(PYTHON)"
 
-# A file's tests stay together: they share what they have made.
-PARALLEL := --numprocesses=auto --dist=loadfile
+# A file's tests stay together: they share what they have made. Files begin in the order in which they
+# are collected, the slow ones first.
+PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-rest test-fast test-all bench bench-guard container browser sample docs pictures clean dev lint typecheck
+.PHONY: help demo test test-rest test-clients test-alone test-guards test-fast test-all bench bench-guard container browser sample docs pictures dev lint typecheck clean
+
+# Tests that watch the clock must have the machine for themselves.
+.NOTPARALLEL:
 
 help:  ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,21 +30,33 @@ demo: $(UV)  ## render a service, install it, start it, predict (ARGS=--refused:
 
 test: $(UV)  ## render every pair of answers and prove that it works; what it leaves out is in test-rest
 ifeq ($(ARGS),)
-	@$(RUN) pytest -m "not thorough" $(PARALLEL)
-	@echo 'make test left to make test-rest: clusters, clients of each protocol, other libraries, load, broken guards.'
+	@$(RUN) pytest -m "not thorough" $(PARALLEL) --budget=480
+	@echo 'make test left to make test-rest: clients of each protocol, own models, other demos, load,'
+	@echo 'clusters, broken guards. make test-all runs both, with every combination of the answers.'
 else
 	@$(RUN) pytest $(ARGS)
 endif
 
-test-rest: $(UV)  ## what `make test` leaves out: clients, libraries, load, clusters, broken guards
-	@$(RUN) pytest -m "thorough and not alone" --ignore=tests/mutation $(PARALLEL)
-	@$(RUN) pytest -m alone
-	@$(RUN) pytest -m thorough tests/mutation --numprocesses=auto
+test-rest: test-clients test-alone test-guards  ## what `make test` leaves out, one after the other
+
+test-clients: $(UV)  ## clients of each protocol, other libraries, owners' models and edits
+	@$(RUN) pytest -m "thorough and not alone" --ignore=tests/mutation $(PARALLEL) --budget=900
+
+test-alone: $(UV)  ## load, workers, rolling updates, clusters: nothing else runs meanwhile
+	@$(RUN) pytest -m alone --budget=600
+
+test-guards: $(UV)  ## guards of the generated project, broken one at a time
+	@$(RUN) pytest -m thorough tests/mutation --numprocesses=auto --budget=420
 
 test-fast: $(UV)  ## the tests that need no environment of a rendered project
+ifeq ($(ARGS),)
+	@$(RUN) pytest -m "not slow" $(PARALLEL) --budget=60
+	@echo 'make test-fast left to make test: every pair of answers served, upgrades, odd consoles, the engine.'
+else
 	@$(RUN) pytest -m "not slow" $(PARALLEL) $(ARGS)
+endif
 
-test-all: $(UV)  ## both, with every combination of the answers instead of every pair
+test-all: $(UV)  ## all of it, with every combination of the answers instead of every pair
 	@ALL_COMBINATIONS=1 $(MAKE) test test-rest
 
 bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model servers too)
@@ -61,8 +77,9 @@ sample: $(UV)  ## fit the sample models again and package them
 docs: $(UV)  ## build the documentation site into site/, strictly (ARGS=--serve: serve it too)
 	@$(RUN) python -m docs.site $(ARGS)
 
-pictures: $(UV)  ## take the pictures of the page for the READMEs, in Chromium; port 8000 must be free
+pictures: $(UV)  ## take the pictures of page and terminal, in Chromium and bash; port 8000 must be free
 	@$(RUN) --group browser pytest tests/browser/pictures.py --numprocesses=0 $(ARGS)
+	@$(RUN) python -m tests.terminal_picture
 
 dev: $(UV)  ## render a project, watch the template, check each change (ARGS=--serve: and serve it)
 	@$(RUN) python -m tests.dev watch $(ARGS)

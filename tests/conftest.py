@@ -14,6 +14,7 @@ from cookiecutter.main import cookiecutter
 from filelock import FileLock
 
 from . import processes
+from .budget import Costs
 from .rendering import copy_template
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,16 +25,35 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--budget` fails a run that takes too long; see budget.py."""
+    parser.addoption("--budget", type=float, default=0, help="seconds on two idle cores")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """A process that pytest-xdist started ends with the process that started it."""
-    if hasattr(config, "workerinput"):
+    worker = hasattr(config, "workerinput")
+    if worker:
         processes.die_with_parent()
+    unbounded = worker or "ALL_COMBINATIONS" in os.environ
+    budget = 0 if unbounded else config.getoption("budget")
+    config.pluginmanager.register(Costs(config, budget), "costs")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: one that begins last would run while all else has ended."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """More than there are processors: what runs in parallel waits for half of its time."""
     return (os.cpu_count() or 2) * 3 // 2
 
+
+OWNER_CHECKS = ["ruff check", "ruff format --check", "mypy", "pytest"]
+"""What the README tells the owner to run."""
 
 Render = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -115,7 +135,9 @@ def environment(project: Path, make_once: MakeOnce) -> Path:
     every combination can run in it."""
 
     def sync(_: Path) -> None:
-        uv(project, "sync", "--quiet", "--extra", "package", "--group", "engine")
+        # So many processes run in it that it pays to compile all of it before.
+        groups = ["--extra", "package", "--group", "engine"]
+        uv(project, "sync", "--quiet", *groups, UV_COMPILE_BYTECODE="1")
         python = environment_of(project) / "python"
         processes.run(
             ["uv", "pip", "install", "--quiet", "--python", python, "pytest-cov"], check=True
@@ -158,12 +180,12 @@ def source_of(project: Path) -> str:
     return os.pathsep.join([str(project / "src"), str(project / "engine" / "src")])
 
 
-def uv(project: Path, *arguments: str) -> None:
-    """Run uv in a project with this interpreter; compiled bytecode makes services start sooner."""
+def uv(project: Path, *arguments: str, **variables: str) -> None:
+    """Run uv in a project with this interpreter."""
     processes.run(
         ["uv", *arguments, "--python", sys.executable],
         cwd=project,
-        env=clean_environment(UV_COMPILE_BYTECODE="1", UV_PYTHON_DOWNLOADS="never"),
+        env=clean_environment(UV_PYTHON_DOWNLOADS="never", **variables),
         check=True,
     )
 

@@ -12,7 +12,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(
     ("runtime", "refused"),
-    [("scikit-learn", False), ("scikit-learn", True), ("onnx", False), ("python", False)],
+    [
+        ("scikit-learn", False),
+        ("scikit-learn", True),
+        pytest.param("onnx", False, marks=pytest.mark.thorough),
+        pytest.param("python", False, marks=pytest.mark.thorough),
+    ],
 )
 def test_the_demo_shows_a_true_prediction(runtime: str, refused: bool) -> None:
     arguments = ["--runtime", runtime, *(["--refused"] if refused else [])]

@@ -15,7 +15,7 @@ from .dev import affected
 from .rendering import PACKAGE, PROJECT, copy_template
 
 ENGINE = ROOT / PROJECT / "engine"
-PATIENCE = 120
+PATIENCE = 300
 
 
 @pytest.mark.parametrize(
@@ -94,16 +94,18 @@ def test_an_edit_is_rendered_linted_typed_and_tested(template: Path, watching: W
     line, printed = watching.wait_for("ok in ", "FAILED in ")
     assert "engine lint FAILED" in line
     assert "F401" in printed
-    assert "engine types," in f"{line},"
+    assert "engine types" in line
     assert "engine tests" in line
-    assert "engine tests FAILED" not in line
+    assert line.count("FAILED") == 2  # the verdict, and lint
 
     routes = template / PROJECT / "src" / PACKAGE / "routes.py"
     edit(routes, '"/predict"', '"/forecast"')
     line, printed = watching.wait_for("FAILED in ")
     assert "owner tests" in line
     assert "404" in printed
-    assert "owner lint," in line
+    assert "owner lint" in line
+    assert "owner types" in line
+    assert line.count("FAILED") == 2
     copies = template / ".dev" / "project" / "iris-service" / "src" / "iris_service"
     assert '"/forecast"' in (copies / "routes.py").read_text(encoding="utf-8")
 

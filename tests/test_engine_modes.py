@@ -60,6 +60,7 @@ def test_a_project_is_complete_and_the_next_commands_are_printed(template, user,
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_refusal_says_what_to_run_and_that_works(template, user):
     done = run([*NO_INPUT, template, "project_name=Café O'Neil", "author=", "ci=none"], user)
     assert done.returncode == 1
@@ -87,6 +88,7 @@ def test_replay_makes_the_same_project(template, user):
     assert files(project) == first
 
 
+@pytest.mark.slow
 def test_a_console_of_cp1252_is_enough(template, user):
     place = user / "Grüße ☃ an alle"
     place.mkdir()
@@ -101,6 +103,7 @@ def test_a_console_of_cp1252_is_enough(template, user):
     assert "UnicodeEncodeError" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_name_in_another_encoding_than_the_consoles_is_told_about_that(template, user):
     console = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
     if os.name == "nt":
@@ -115,6 +118,7 @@ def test_a_name_in_another_encoding_than_the_consoles_is_told_about_that(templat
     assert "René" in (user / "iris-service" / "pyproject.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
 @pytest.mark.parametrize("closed", [">&- 2>&-", ">&-", "2>&-", "> /dev/full", "| true"])
 def test_where_nobody_reads_a_project_is_made_all_the_same(closed, template, user):

@@ -6,12 +6,13 @@ import json
 import re
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
-from . import processes
+from . import processes, rendering
 from .conftest import ROOT, Render
 from .rendering import CHOICES, COMBINATIONS, PROJECT, in_project, kept
 
@@ -19,6 +20,17 @@ TEMPLATE = ROOT / PROJECT
 ENGINE = TEMPLATE / "engine"
 
 HOSTILE_AUTHOR = 'Robert "Bob" O\'Neil \\ é ☃'
+
+
+@pytest.fixture(scope="session")
+def render_with_hooks(whole_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """What the command makes, which tests/test_matrix.py runs, by this process: sooner."""
+
+    def render_with_hooks(**answers: str) -> Path:
+        out = tmp_path_factory.mktemp("rendered_with_hooks") / "out"
+        return rendering.render(out, whole_template, model="auto", **answers)
+
+    return render_with_hooks
 
 
 def test_every_pair_of_answers_is_rendered() -> None:
@@ -63,25 +75,30 @@ def tracked(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=lambda answers: "-".join(answers.values()))
 def test_the_expected_files_are_the_existing_files(
-    generate: Render, answers: dict[str, str]
+    render_with_hooks: Render, answers: dict[str, str]
 ) -> None:
-    project = generate(**answers)
+    project = render_with_hooks(**answers)
     assert files(project) == expected(answers)
     assert_clean(project)
 
 
 def assert_clean(project: Path) -> None:
     for name in texts(project):
-        data = (project / name).read_bytes()
-        text = data.decode("utf-8")
-        assert b"\r" not in data, name
-        assert not data or data.endswith(b"\n"), f"{name} ends without a newline"
-        assert not re.search(r"\n\n\n\n", text), f"{name} has blank-line litter"
-        assert not re.search(r"(^\n|\n\n$)", text), f"{name} begins or ends with a blank line"
-        if not name.startswith((".github/", "deploy/observability/")):
-            assert not re.search(r"\{\{|\{%|cookiecutter\.", text), f"{name} has a leftover"
-        assert not re.search(r"cookiecutter\.\w+ *\}", text), f"{name} has a leftover"
-        parse(name, text)
+        assert_clean_file(name, (project / name).read_bytes())
+
+
+@cache
+def assert_clean_file(name: str, data: bytes) -> None:
+    """Most files are the same in every project."""
+    text = data.decode("utf-8")
+    assert b"\r" not in data, name
+    assert not data or data.endswith(b"\n"), f"{name} ends without a newline"
+    assert not re.search(r"\n\n\n\n", text), f"{name} has blank-line litter"
+    assert not re.search(r"(^\n|\n\n$)", text), f"{name} begins or ends with a blank line"
+    if not name.startswith((".github/", "deploy/observability/")):
+        assert not re.search(r"\{\{|\{%|cookiecutter\.", text), f"{name} has a leftover"
+    assert not re.search(r"cookiecutter\.\w+ *\}", text), f"{name} has a leftover"
+    parse(name, text)
 
 
 def parse(name: str, text: str) -> object:
@@ -98,8 +115,8 @@ def parse(name: str, text: str) -> object:
     return None
 
 
-def test_a_difficult_author_is_carried_intact(generate: Render) -> None:
-    project = generate(author=HOSTILE_AUTHOR)
+def test_a_difficult_author_is_carried_intact(render_with_hooks: Render) -> None:
+    project = render_with_hooks(author=HOSTILE_AUTHOR)
     assert_clean(project)
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     assert settings["project"]["authors"] == [{"name": HOSTILE_AUTHOR}]
@@ -107,9 +124,9 @@ def test_a_difficult_author_is_carried_intact(generate: Render) -> None:
     assert 'Robert "Bob" O\'Neil \\\\ é ☃' in readme
 
 
-def test_no_private_answer_is_rendered_outside_the_model(generate: Render) -> None:
+def test_no_private_answer_is_rendered_outside_the_model(render_with_hooks: Render) -> None:
     mark = "/nowhere/0f1e2d3c/manifest.json"
-    project = generate(_model_url=mark)
+    project = render_with_hooks(_model_url=mark)
     for name in files(project):
         if not name.startswith("model/"):
             assert b"0f1e2d3c" not in (project / name).read_bytes(), name
@@ -132,9 +149,9 @@ TRACES = {
 
 
 @pytest.mark.parametrize("protocols", TRACES)
-def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render) -> None:
+def test_what_is_not_spoken_leaves_no_trace(protocols: str, render_with_hooks: Render) -> None:
     """But in the owner's tests, which ask the service what it speaks."""
-    project = generate(protocols=protocols)
+    project = render_with_hooks(protocols=protocols)
     for name in texts(project):
         if not name.startswith("tests/") and name not in NAMES_HOMES:
             text = (project / name).read_text(encoding="utf-8")
@@ -145,9 +162,9 @@ def test_what_is_not_spoken_leaves_no_trace(protocols: str, generate: Render) ->
     ("deployment", "folders"), [("container", "deploy/(?!observability)"), ("none", "deploy/")]
 )
 def test_what_it_does_not_ship_to_leaves_no_trace(
-    deployment: str, folders: str, generate: Render
+    deployment: str, folders: str, render_with_hooks: Render
 ) -> None:
-    project = generate(deployment=deployment, protocols="none")
+    project = render_with_hooks(deployment=deployment, protocols="none")
     words = rf"kubectl|kustomize|kserve|keda|{folders}"
     # The engine has the extras of every choice, and the page says who needs Ray.
     of_ray = {"engine/pyproject.toml", "docs/many-machines.md"}
@@ -182,9 +199,11 @@ RUNTIME_TRACES = {
 
 
 @pytest.mark.parametrize("runtime", RUNTIME_TRACES)
-def test_a_runtime_that_is_not_chosen_leaves_no_trace(runtime: str, generate: Render) -> None:
+def test_a_runtime_that_is_not_chosen_leaves_no_trace(
+    runtime: str, render_with_hooks: Render
+) -> None:
     """But in the engine, which has every runtime, and in the table of what can be chosen."""
-    project = generate(model_runtime=runtime)
+    project = render_with_hooks(model_runtime=runtime)
     table = re.compile(r"(?s)^# Bring your own model.*?replaces\.\n")
     for name in texts(project):
         if not name.startswith("engine/"):

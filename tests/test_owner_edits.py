@@ -36,7 +36,7 @@ ENGINE_TESTS = [
     f"engine/tests/test_{name}.py"
     for name in ("imports", "fast_route", "openapi", "metrics", "requests", "settings", "lifespan")
 ]
-"""Those that an owner's edits could disturb, if anything could. test_project.py runs all others."""
+"""Those that an owner's edits could disturb, if anything could. test_engine.py runs all others."""
 
 
 # Edits

@@ -1,4 +1,4 @@
-"""The generated project does what it says: the owner's checks, the engine's, and both wheels."""
+"""The generated project does what it says: the owner's checks, the border, and both wheels."""
 
 import ast
 import os
@@ -13,6 +13,7 @@ import pytest
 
 from . import processes
 from .conftest import (
+    OWNER_CHECKS,
     Render,
     Run,
     add_sample,
@@ -27,21 +28,9 @@ from .rendering import files
 
 pytestmark = pytest.mark.slow
 
-OWNER_CHECKS = ["ruff check", "ruff format --check", "mypy", "pytest"]
-"""What the README tells the owner to run."""
-
 MOST_SECONDS = 30
 """Of a processor, for each of them: twice what the tests should take. The clock on the wall would
 show what else the machine does."""
-
-ELSEWHERE = ["http", "process"]
-"""Rooms of the engine that run in processes of a service, where coverage does not look: what they
-promise is tested there."""
-
-# The engine's tests that ask what the service speaks, whatever that is.
-OF_PROTOCOLS = ["test_api_keys", "test_fuzz", "test_imports", "test_openapi", "test_readme"]
-SPOKEN = {"none": [], "all": ["test_mlflow", "test_open_inference", "test_vertex"]}
-
 
 # The owner's
 
@@ -61,19 +50,6 @@ def seconds_of_children() -> float:
     return times.children_user + times.children_system
 
 
-@pytest.mark.parametrize("protocols", SPOKEN)
-def test_every_choice_of_protocols_passes_the_checks_that_differ(
-    protocols: str, generate: Render, run_in: Run
-) -> None:
-    project = generate(protocols=protocols)
-    for check in OWNER_CHECKS:
-        passed(run_in(project, *check.split()))
-    for check in ("ruff check", "ruff format --check", "mypy"):
-        passed(run_in(project, *check.split(), folder="engine"))
-    tests = [f"tests/{name}.py" for name in [*OF_PROTOCOLS, *SPOKEN[protocols]]]
-    passed(run_in(project, "pytest", "-q", *tests, folder="engine"))
-
-
 @pytest.mark.parametrize(
     ("runtime", "lacks"),
     [("onnx", ["sklearn", "skops", "pandas"]), ("python", ["sklearn", "skops", "onnxruntime"])],
@@ -81,7 +57,7 @@ def test_every_choice_of_protocols_passes_the_checks_that_differ(
 def test_a_runtime_needs_its_own_libraries_alone(
     runtime: str, lacks: list[str], generate: Render
 ) -> None:
-    """Its project is checked, tested and served in an environment that has no others."""
+    """Its project is checked and tested in an environment that has no others."""
     project = generate(model_runtime=runtime)
     uv(project, "sync", "--quiet")
     bare = environment_of(project)
@@ -92,9 +68,6 @@ def test_a_runtime_needs_its_own_libraries_alone(
     checked = run_tool(bare, project, "iris-service", "check")
     passed(checked)
     assert checked.stdout.startswith("ok: iris 1 ")
-    for protocols in SPOKEN:
-        other = generate(model_runtime=runtime, protocols=protocols)
-        passed(run_tool(bare, other, "pytest", "-q"))
 
 
 def test_pre_commit_passes_on_a_fresh_project_and_on_a_large_model(
@@ -118,58 +91,6 @@ def test_a_long_name_changes_nothing(render: Render, run_in: Run) -> None:
     passed(run_in(project, "ruff", "format", "--check"))
     passed(run_in(project, "ruff", "check"))
     assert (project / "src" / "a_service_with_a_rather_long_name").is_dir()
-
-
-# The engine's
-
-
-def test_the_engines_checks_pass(project: Path, run_in: Run) -> None:
-    passed(run_in(project, "ruff", "check", "engine"))
-    passed(run_in(project, "ruff", "format", "--check", "engine"))
-    passed(run_in(project, "mypy", folder="engine"))
-
-
-def test_the_engines_tests_pass_and_cover_it(project: Path, run_in: Run) -> None:
-    passed(run_in(project, "pytest", "-q", "--cov", "--cov-report=", folder="engine"))
-    source = project / "engine" / "src" / "serving_engine"
-    omitted = [source / room for room in ELSEWHERE]
-    assert all(room.is_dir() for room in omitted)
-    patterns = ",".join(f"{room}/*" for room in omitted)
-    report = ["report", "--fail-under=90", f"--omit={patterns}"]
-    passed(run_in(project, "coverage", *report, folder="engine"))
-
-
-@pytest.mark.thorough
-def test_all_tests_pass_without_the_hooks_and_without_extras(render: Render) -> None:
-    """`--accept-hooks no` prunes nothing and brings no model; `uv sync` brings no pandas."""
-    project = render(project_name="Other Name")
-    uv(project, "sync", "--quiet")
-    bare = environment_of(project)
-    assert run_tool(bare, project, "python", "-c", "import pandas").returncode
-    passed(run_tool(bare, project, "pytest", "-q", "engine"))
-    for check in OWNER_CHECKS:
-        passed(run_tool(bare, project, *check.split()))
-    ended = run_tool(bare, project, "other-name", "check")
-    assert ended.returncode == 3
-    assert "model missing" in ended.stderr
-
-
-@pytest.mark.thorough
-def test_models_are_packaged_with_the_oldest_scikit_learn_that_is_allowed(
-    project: Path, tmp_path: Path
-) -> None:
-    bounds = (project / "engine" / "pyproject.toml").read_text(encoding="utf-8")
-    (oldest,) = re.findall(r'"scikit-learn>=([0-9]+\.[0-9]+),', bounds)
-    uv(tmp_path, "venv", "--quiet", "old")
-    python = bin_of(tmp_path / "old") / "python"
-    engine = f"{project / 'engine'}[test,package,scikit-learn]"
-    processes.run(
-        ["uv", "pip", "install", "--quiet", "--python", python, engine]
-        + [f"scikit-learn~={oldest}.0"],
-        check=True,
-    )
-    tests = [f"tests/test_{name}.py" for name in ("every_estimator", "tables", "estimator")]
-    passed(run_tool(python.parent, project, "pytest", "-q", *tests, folder="engine"))
 
 
 # The border between them

@@ -228,6 +228,7 @@ def assert_upgraded(project: Path, new: dict[str, bytes], mine: dict[str, str]) 
         assert hashlib.sha256(now[f"engine/{name}"]).hexdigest() == digest, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", kept_releases.versions())
 def test_an_upgrade_keeps_what_the_owner_edited_and_brings_all_else(
     version: str, history: Path, alone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -266,6 +267,7 @@ def test_an_upgraded_project_passes_its_checks_and_the_doctor_finds_nothing(
     passed(run_in(project, "pytest"))
 
 
+@pytest.mark.slow
 def test_cookiecutters_project_is_linked_by_one_command_and_a_conflict_is_in_one_file(
     history: Path, tmp_path: Path
 ) -> None:
@@ -309,6 +311,7 @@ def link(project: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_package_that_was_renamed_by_hand_is_left_alone(history: Path, tmp_path: Path) -> None:
     project = made_by_cruft(history, tmp_path, "present")
     (project / OWN).rename(project / "src" / "fraud")
@@ -327,6 +330,7 @@ def test_a_package_that_was_renamed_by_hand_is_left_alone(history: Path, tmp_pat
     assert_upgraded(project, new, mine)
 
 
+@pytest.mark.slow
 def test_answers_are_changed_by_an_update(history: Path, tmp_path: Path) -> None:
     project = made_by_cruft(history, tmp_path, "v999.0.0")
     append(project / OWN / "routes.py", "\n# Ours.\n")
@@ -396,6 +400,7 @@ def scripts_of_gitlab(project: Path) -> tuple[list[str], dict[str, str]]:
     return job["script"], {**job["variables"], **given}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="the jobs run in a shell of Linux")
 @pytest.mark.parametrize(
     ("ci", "scripts"), [("github", scripts_of_github), ("gitlab", scripts_of_gitlab)]

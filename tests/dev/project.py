@@ -138,7 +138,7 @@ class Project:
             "HYPOTHESIS_STORAGE_DIRECTORY": str(self.state / "hypothesis"),
             "PYTHONPATH": source_of(self.folder),
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPYCACHEPREFIX": str(self.state / "bytecode"),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "RUFF_CACHE_DIR": str(self.state / "ruff"),
         }
         return {**clean_environment(**ours), **others}

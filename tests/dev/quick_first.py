@@ -8,6 +8,7 @@ many tests passed and failed, and the ids of those that it did not come to.
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -61,4 +62,8 @@ class QuickFirst:
 
 
 def pytest_configure(config) -> None:
-    config.pluginmanager.register(QuickFirst(Path(os.environ["DEV_RUN"])))
+    folder = Path(os.environ["DEV_RUN"])
+    # What is imported from now on is compiled once, and not in the template's folders.
+    sys.pycache_prefix = str(folder / "bytecode")
+    sys.dont_write_bytecode = False
+    config.pluginmanager.register(QuickFirst(folder))

@@ -61,6 +61,7 @@ class Runner:
             stdout=subprocess.PIPE,
             env=self._variables(self._results),
             text=True,
+            start_new_session=True,  # Ctrl-C is for the process that ends this one
         )
 
     def _variables(self, results: Path) -> dict[str, str]:

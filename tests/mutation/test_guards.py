@@ -2,15 +2,19 @@
 guard broken would let somebody remove it."""
 
 import ast
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from .. import processes
 from ..conftest import Render, add_sample, clean_environment, source_of
@@ -21,7 +25,13 @@ from .guards import GUARDS, Guard
 SOURCES = ["src/iris_service", "engine/src/serving_engine"]
 TESTS = ["tests", "engine/tests"]
 
+NOTICED_BY = Path(__file__).with_name("noticed_by.json")
+"""The test that noticed each guard last time. It is tried first, and all files that the guard names
+only where it does not fail: what is missing or outdated here costs time and nothing else.
+`REMEMBER_NOTICED_BY=1 make test-rest` writes it."""
+
 PATIENCE = 180
+NAMES = {guard.name for guard in GUARDS}
 FAILED = 1  # pytest: tests were collected, ran, and some failed
 
 
@@ -48,9 +58,16 @@ def test_no_two_guards_have_one_name() -> None:
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 def test_a_guard_is_where_it_is_named(guard: Guard, whole: Path, sources: Sources) -> None:
     path, text = break_guard(guard, sources)
-    compile(text, path, "exec")
-    assert ast.dump(ast.parse(text)) != ast.dump(ast.parse(path.read_text(encoding="utf-8")))
+    broken = ast.parse(text)
+    compile(broken, path, "exec")
+    assert ast.dump(broken) != dump_of(path)
     assert files_of(guard, whole)
+
+
+@cache
+def dump_of(path: Path) -> str:
+    """What a file says, whatever its layout."""
+    return ast.dump(ast.parse(path.read_text(encoding="utf-8")))
 
 
 class ForkServer:
@@ -66,10 +83,11 @@ class ForkServer:
             text=True,
         )
 
-    def run(self, project: Path, tests: list[str]) -> int:
+    def run(self, project: Path, tests: list[str], seconds: float = PATIENCE) -> int:
         """Run tests of a project until one fails; returns the exit code of pytest.
 
         tests: paths from the project's folder, of files or of tests in them.
+        seconds: after which they are killed.
         """
         options = ["--assert=plain", "-x", "-q", "-n0", "-p", "no:cacheprovider"]
         request = {
@@ -77,7 +95,7 @@ class ForkServer:
             "path": source_of(project).split(os.pathsep),
             "arguments": [*options, *tests],
             "results": str(self._results),
-            "seconds": PATIENCE,
+            "seconds": seconds,
         }
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
@@ -105,9 +123,31 @@ def fork_server(
 
 
 @pytest.fixture(scope="session")
-def passes(whole: Path, fork_server: ForkServer) -> Callable[[str], bool]:
-    """Whether a test passes while no guard is broken."""
-    return cache(lambda test: fork_server.run(whole, [test]) == 0)
+def noticed_by(
+    whole: Path, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], None]]:
+    """Takes each test that failed. All of them pass in the end, while no guard is broken.
+
+    They run together, and each in one process of pytest-xdist: the first in which it failed.
+    """
+    base = tmp_path_factory.getbasetemp()
+    taken = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "noticed_by"
+    taken.mkdir(exist_ok=True)
+    mine: list[str] = []
+
+    def note(test: str) -> None:
+        with suppress(FileExistsError):
+            (taken / hashlib.sha256(test.encode()).hexdigest()).touch(exist_ok=False)
+            mine.append(test)
+
+    yield note
+    for folder in TESTS:
+        tests = [test for test in mine if Path(test.partition("::")[0]).parent == Path(folder)]
+        if tests and fork_server.run(whole, tests, seconds=PATIENCE * len(tests)):
+            pytest.fail(
+                "what noticed a broken guard fails while none is broken:\n"
+                + fork_server.result("output.txt")[-4000:]
+            )
 
 
 @pytest.mark.slow
@@ -118,26 +158,54 @@ def test_a_broken_guard_is_noticed(
     whole: Path,
     sources: Sources,
     fork_server: ForkServer,
-    passes: Callable[[str], bool],
+    noticed_by: Callable[[str], None],
     tmp_path: Path,
 ) -> None:
     project = tmp_path / whole.name
-    shutil.copytree(whole, project)
+    shutil.copytree(whole, project, copy_function=os.link)
     path, text = break_guard(guard, sources)
-    (project / path.relative_to(whole)).write_text(text, encoding="utf-8")
+    broken = project / path.relative_to(whole)
+    broken.unlink()  # it is the unbroken one by another name
+    broken.write_text(text, encoding="utf-8")
     printed = ""
-    for folder in TESTS:  # two suites, each with settings of its own
-        tests = [path for path in files_of(guard, project) if Path(path).parent == Path(folder)]
-        if tests:
-            code = fork_server.run(project, tests)
-            printed += fork_server.result("output.txt")
-            assert "error during collection" not in printed
-            if code == FAILED:
-                noticed_by = fork_server.result("failed.txt")
-                assert passes(noticed_by), f"{noticed_by} fails while no guard is broken"
-                shutil.rmtree(project)
-                return
+    for tests in runs_for(guard, project):
+        code = fork_server.run(project, tests)
+        printed += fork_server.result("output.txt")
+        assert "error during collection" not in printed
+        if code == FAILED:
+            test = fork_server.result("failed.txt")
+            noticed_by(test)
+            if "REMEMBER_NOTICED_BY" in os.environ:
+                remember(guard, test)
+            shutil.rmtree(project)
+            return
     pytest.fail(f"not noticed:\n{printed[-4000:]}")
+
+
+def runs_for(guard: Guard, project: Path) -> Iterator[list[str]]:
+    """What is to be run for a guard, one after the other, until something notices."""
+    files = files_of(guard, project)
+    likely = remembered().get(guard.name, "")
+    if likely.partition("::")[0] in files:
+        yield [likely]
+    for folder in TESTS:  # two suites, each with settings of its own
+        suite = [path for path in files if Path(path).parent == Path(folder)]
+        if suite:
+            yield suite
+
+
+def remembered() -> dict[str, str]:
+    """What is in NOTICED_BY."""
+    return json.loads(NOTICED_BY.read_text(encoding="utf-8")) if NOTICED_BY.exists() else {}
+
+
+def remember(guard: Guard, test: str) -> None:
+    """Write down what noticed a guard, and forget guards that are no more."""
+    with FileLock(Path(tempfile.gettempdir()) / f"{NOTICED_BY.name}.lock"):
+        noticed = {**remembered(), guard.name: test}
+        kept = {name: noticed[name] for name in sorted(noticed) if name in NAMES}
+        text = json.dumps(kept, indent=1, ensure_ascii=False)
+        NOTICED_BY.write_text(f"{text}\n", encoding="utf-8")
 
 
 def break_guard(guard: Guard, sources: Sources) -> tuple[Path, str]:

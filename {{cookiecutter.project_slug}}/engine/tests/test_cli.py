@@ -23,7 +23,7 @@ from .conftest import Result
 from .example_service import transformers
 from .example_service.settings import Settings
 from .models import package, package_diabetes, predict_rows, with_predict
-from .service import ENGINE, run_script
+from .service import ENGINE
 
 
 @pytest.fixture(params=["csv", "json", "jsonl", "parquet"])
@@ -203,23 +203,3 @@ def test_invalid_arguments_end_with_code_2(
     run: Callable[..., Result], arguments: list[str]
 ) -> None:
     assert run(*arguments).code == 2
-
-
-NOT_LINUX = """
-import sys
-from serving_engine import Service, run_command_line
-from serving_engine.cli import model_commands
-from tests.example_service import settings
-sys.platform = "darwin"
-try:
-    run_command_line(Service("tests.example_service"), ["serve", "--workers", "2"])
-except SystemExit as end:
-    print("code", end.code)
-"""
-
-
-def test_several_workers_are_rejected_where_there_is_no_linux() -> None:
-    message, code = run_script(NOT_LINUX).splitlines()
-    assert "SERVING_WORKERS=2 is unsupported" in message
-    assert "Set SERVING_WORKERS=1" in message
-    assert "code 2" in code

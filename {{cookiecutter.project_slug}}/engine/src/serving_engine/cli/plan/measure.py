@@ -2,42 +2,30 @@
 
 import re
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
 from ...errors import UsageError
-from ...heap import freeze_heap
-from ...inference.batcher import QueueLimits
 from ...process.memory_report import proportional_bytes
-from ...runtimes.base import LoadedModel
 from ...runtimes.load import load_model
-from ...schema.request_parser import RequestParser, Rows, Values, joined
 from ...settings import ServingSettings
 from ..bench.client import Connection, Load, Measured, closed_loop, run_client
 from ..bench.own_service import OwnService, own_service
 from ..bench.progress import progress
 from ..bench.rows import KnownRows, fetch, learn
-from ..bench.target import Query, Target
+from ..bench.target import Target
+from .calls import MOST_KEPT, time_calls
 from .simulate import Worker
 
 _ROUNDS = 3
 _ALONE, _MANY, _TOO_MANY = 1, 16, 64
 """Connections: one after the other, some together, and more than the queue holds."""
 _QUEUE = 32
-_LEAST_CALLS = 5
 _LEAST_REFUSALS = 30
 _LEAST = 1e-6
-_MOST_KEPT = 2000
 _MOST_NOISE = 0.25
-_NAP = 1e-4
-_WAITS = 100
-_OPEN = 2
-"""Times the requests that the queue holds, which clients are taken to have open at once."""
 _SERIES = re.compile(rb"^serving_batch_rows_(sum|count)(?:\{.*\})? (\S+)$", re.M)
 
 
@@ -140,7 +128,7 @@ def measure(
     memory = _memory(package, settings, process, grown=process - before)
     progress("measuring the model")
     loaded = load_model(settings)
-    worker = _call_times(loaded, settings, queries, seconds)
+    worker = time_calls(loaded, settings, queries, seconds)
     worker = _request_times(worker, kinds)
     alone = [run.cpu / run.right for run in kinds[_ALONE].runs]
     noise = (max(alone) - min(alone)) / median(alone)
@@ -227,93 +215,6 @@ def _memory(package: str, settings: ServingSettings, process: int, grown: int) -
     )
 
 
-def _call_times(
-    loaded: LoadedModel, settings: ServingSettings, queries: Sequence[Query], seconds: float
-) -> Worker:
-    """A worker whose requests cost nothing yet: the rules, and the times of calls of the model."""
-    probes = loaded.manifest.probes
-    limits = QueueLimits(
-        batch_rows=settings.max_batch_rows if probes.row_independent else 1,
-        queued_rows=settings.max_queued_rows,
-        queued_requests=settings.max_queued_requests,
-    )
-    parser = RequestParser(loaded.manifest.signature, settings.max_rows)
-    requests = [parser.parse(query.request.partition(b"\r\n\r\n")[2]) for query in queries]
-    freeze_heap()
-    times = _times(loaded, requests, limits.batch_rows, seconds)
-    full = min(times[max(times)])
-    inline = loaded.bounded and full <= settings.inline_seconds
-    medians = {size: median(found) for size, found in times.items()}
-    ratios = [took / medians[size] for size, found in times.items() for took in found]
-    return Worker(
-        turn=0.0,
-        request=0.0,
-        refusal=0.0,
-        batches=tuple(medians.items()),
-        inline=inline,
-        hold=0.0 if inline else _hold(loaded, requests, limits.batch_rows, full),
-        limits=limits,
-        timeout=settings.request_timeout,
-        connections=_OPEN * settings.max_queued_requests,
-        threads=settings.threads if probes.thread_safe else 1,
-        spread=tuple(ratios[:: max(1, len(ratios) // _MOST_KEPT)]),
-    )
-
-
-def _times(
-    loaded: LoadedModel, requests: Sequence[Rows], batch_rows: int, seconds: float
-) -> dict[int, list[float]]:
-    """The seconds of calls by their rows: batches of 1, 2, 4, ... requests, in turn."""
-    most = max(1, batch_rows // len(requests[0]))
-    counts = [2**power for power in range(most.bit_length())]
-    batches = [_batch(requests, count) for count in sorted({*counts, most})]
-    for rows in batches:
-        loaded.predict(rows)
-    times: dict[int, list[float]] = {len(rows): [] for rows in batches}
-    end = time.perf_counter() + seconds
-    while min(map(len, times.values())) < _LEAST_CALLS or time.perf_counter() < end:
-        for rows in batches:
-            began = time.perf_counter()
-            loaded.predict(rows)
-            times[len(rows)].append(time.perf_counter() - began)
-    return times
-
-
-def _batch(requests: Sequence[Rows], count: int) -> Values:
-    """The rows of so many requests, as the batcher joins them."""
-    return joined(list(islice(cycle(requests), count)))
-
-
-def _hold(
-    loaded: LoadedModel, requests: Sequence[Rows], batch_rows: int, call_seconds: float
-) -> float:
-    """How long a call in a thread keeps other threads from running Python.
-
-    A thread that wakes up during calls that have the interpreter's lock waits for half a call or
-    so, and for the switch interval at most; during calls that release it, next to nothing.
-    """
-    rows = _batch(requests, max(1, batch_rows // len(requests[0])))
-    stop = threading.Event()
-
-    def predict() -> None:
-        while not stop.wait(_NAP):
-            loaded.predict(rows)
-
-    def wait() -> float:
-        began = time.perf_counter()
-        time.sleep(_NAP)
-        return time.perf_counter() - began
-
-    idle = median(wait() for _ in range(_WAITS))
-    thread = threading.Thread(target=predict)
-    thread.start()
-    waits = median(wait() for _ in range(_WAITS)) - idle
-    stop.set()
-    thread.join()
-    interval = sys.getswitchinterval()
-    return interval if waits > min(call_seconds, interval) / 4 else 0.0
-
-
 def _request_times(worker: Worker, kinds: dict[int, _Runs]) -> Worker:
     """What a turn of the event loop and a request take, less the calls of the model.
 
@@ -343,7 +244,7 @@ def _request_times(worker: Worker, kinds: dict[int, _Runs]) -> Worker:
     return replace(
         worker,
         refusal=min(max(request / 4, refusal), 2 * request),
-        around=tuple(around[:: max(1, len(around) // _MOST_KEPT)]),
+        around=tuple(around[:: max(1, len(around) // MOST_KEPT)]),
     )
 
 

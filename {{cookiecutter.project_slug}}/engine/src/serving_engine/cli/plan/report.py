@@ -84,7 +84,9 @@ def _load_line(load: Expected) -> str:
 
 
 def _micro(seconds: float) -> str:
-    return f"{seconds * 1e6:,.0f} µs" if seconds < 0.01 else f"{seconds * 1e3:,.1f} ms"  # noqa: PLR2004
+    if seconds >= 0.01:  # noqa: PLR2004
+        return f"{seconds * 1e3:,.1f} ms"
+    return f"{seconds * 1e6:,.0f} µs" if seconds >= 1e-5 else f"{seconds * 1e6:.1f} µs"  # noqa: PLR2004
 
 
 def _count(number: int, noun: str) -> str:

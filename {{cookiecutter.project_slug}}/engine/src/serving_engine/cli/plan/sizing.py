@@ -98,7 +98,7 @@ def compute_plan(measured: Measurement, goal: Goal) -> Plan:
     """Find the replicas that keep the p99 when one of them is lost. Raises UsageError."""
     worker = measured.worker
     workers = _workers(measured, goal)
-    rate = _largest_rate(worker, goal)
+    rate = _largest_rate(measured, goal)
     survivors = ceil(goal.rate / (rate * workers))
     replicas = max(_LEAST_REPLICAS, survivors + 1)
 
@@ -132,8 +132,9 @@ def _simulate(worker: Worker, rate: float, rows: int) -> Simulated:
     return simulate(worker, rate, rows, min(_MOST_REQUESTS, int(_REQUESTS * times)))
 
 
-def _largest_rate(worker: Worker, goal: Goal) -> float:
+def _largest_rate(measured: Measurement, goal: Goal) -> float:
     """The most requests per second that a worker answers in time. Raises UsageError."""
+    worker = measured.worker
     capacity = worker.capacity(goal.rows)
 
     def keeps(share: float) -> bool:
@@ -148,6 +149,7 @@ def _largest_rate(worker: Worker, goal: Goal) -> float:
             f"load has {idle.latency(0.99) * 1e3:.2f} ms (median {idle.latency(0.5) * 1e3:.2f} ms, "
             f"of which the model takes {worker.call(goal.rows) * 1e3:.2f} ms). Ask for a larger "
             "--p99, or make the model quicker."
+            + "".join(f" Beware: {warning}." for warning in measured.warnings)
         )
     low, high = _IDLE, _MOST_SHARE
     if keeps(high):
