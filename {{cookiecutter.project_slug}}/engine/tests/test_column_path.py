@@ -45,7 +45,7 @@ COLUMNS = [
     Column(name="income", nullable=True),
     Column(name="height"),
     Column(name="age", dtype="int64", nullable=True),
-    Column(name="member", dtype="bool"),
+    Column(name="member", dtype="bool", nullable=True),
     Column(name="city", dtype="string", nullable=True, categories=CITIES),
     Column(name="plan", dtype="string", categories=PLANS),
     Column(name="visits", dtype="int64"),
@@ -261,14 +261,14 @@ def test_a_step_that_differs_for_some_rows_is_called(
 def test_rows_are_left_to_the_estimator_where_a_cell_decides_on_the_type(
     frames: list[int],
 ) -> None:
-    estimator, signature = fit(SHORT["dense"])
+    estimator, signature = fit(SHORT["boosting"])
     served = wrap_estimator(estimator, signature)
     served.use_fast_path(TRAINING[:8])
-    for position, cell in ((2, None), (6, 2**53 + 1), (6, -(2**53) - 1)):
+    for position, cell in ((3, None), (6, 2**53 + 1), (6, -(2**53) - 1)):
         rows = make_rows(3)
         rows[1][position] = cell
         frames.clear()
-        served(rows)
+        outcome(served, rows)
         assert frames
 
 

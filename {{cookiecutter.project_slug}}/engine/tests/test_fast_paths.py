@@ -16,16 +16,47 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import (
+    ARDRegression,
+    BayesianRidge,
+    ElasticNet,
+    ElasticNetCV,
+    HuberRegressor,
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    Ridge,
+    RidgeCV,
+    SGDRegressor,
+    TheilSenRegressor,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.svm import LinearSVR
+from sklearn.tree import (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreeClassifier,
+    ExtraTreeRegressor,
+)
 
 iris = load_iris()
 diabetes = load_diabetes()
 BINARY = iris.target == 0
 
+OTHER_LINEAR = [
+    ARDRegression(),
+    BayesianRidge(),
+    ElasticNetCV(cv=2),
+    HuberRegressor(),
+    LassoCV(cv=2),
+    LinearSVR(),
+    RidgeCV(),
+    SGDRegressor(),
+    TheilSenRegressor(max_subpopulation=50, max_iter=5),
+]
 CLASSIFIERS = [
     (LogisticRegression(max_iter=500), iris.target),
     (make_pipeline(StandardScaler(), LogisticRegression()), iris.target),
@@ -34,6 +65,8 @@ CLASSIFIERS = [
     (make_pipeline(RobustScaler(), LogisticRegression()), iris.target),
     (make_pipeline(MinMaxScaler(clip=True), LogisticRegression()), iris.target),
     (DecisionTreeClassifier(max_depth=3, random_state=0), iris.target),
+    (ExtraTreeClassifier(max_depth=3, random_state=0), iris.target),
+    (LogisticRegressionCV(cv=2, max_iter=500), iris.target),
     (RandomForestClassifier(7, max_depth=4, random_state=0), iris.target),
     (make_pipeline(StandardScaler(), ExtraTreesClassifier(7, random_state=0)), BINARY),
 ]
@@ -42,6 +75,9 @@ REGRESSORS = [
     (LinearRegression(), np.column_stack([diabetes.target, -diabetes.target])),
     (make_pipeline(StandardScaler(), Ridge()), diabetes.target),
     (ElasticNet(), diabetes.target),
+    *((estimator, diabetes.target) for estimator in OTHER_LINEAR),
+    (DecisionTreeRegressor(max_depth=4, random_state=0), diabetes.target),
+    (ExtraTreeRegressor(max_depth=4, random_state=0), diabetes.target),
     (RandomForestRegressor(7, random_state=0), diabetes.target),
     (ExtraTreesRegressor(7, random_state=0), diabetes.target),
 ]

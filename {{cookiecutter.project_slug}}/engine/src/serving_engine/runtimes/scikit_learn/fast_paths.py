@@ -24,9 +24,34 @@ from scipy.special import expit
 Matrix = NDArray[np.float64]
 MatrixFunction = Callable[[Matrix], Matrix]
 
-_LINEAR_REGRESSORS = {"ElasticNet", "HuberRegressor", "Lasso", "LinearRegression", "Ridge"}
-_FORESTS = {"ExtraTreesClassifier", "RandomForestClassifier"}
-_REGRESSION_FORESTS = {"ExtraTreesRegressor", "RandomForestRegressor"}
+_LINEAR_CLASSIFIERS = {"LogisticRegression", "LogisticRegressionCV"}
+_LINEAR_REGRESSORS = {
+    "ARDRegression",
+    "BayesianRidge",
+    "ElasticNet",
+    "ElasticNetCV",
+    "HuberRegressor",
+    "Lasso",
+    "LassoCV",
+    "LinearRegression",
+    "LinearSVR",
+    "Ridge",
+    "RidgeCV",
+    "SGDRegressor",
+    "TheilSenRegressor",
+}
+_TREE_CLASSIFIERS = {
+    "DecisionTreeClassifier",
+    "ExtraTreeClassifier",
+    "ExtraTreesClassifier",
+    "RandomForestClassifier",
+}
+_TREE_REGRESSORS = {
+    "DecisionTreeRegressor",
+    "ExtraTreeRegressor",
+    "ExtraTreesRegressor",
+    "RandomForestRegressor",
+}
 
 
 class OutOfRange(Exception):
@@ -131,16 +156,13 @@ MATRIX_STEPS: dict[str, Callable[[Any], MatrixFunction]] = {
 
 def _final(estimator: Any) -> MatrixFunction | None:
     name = step_name(estimator)
-    if name == "LogisticRegression":
+    if name in _LINEAR_CLASSIFIERS:
         return _logistic(estimator)
     if name in _LINEAR_REGRESSORS:
         return _linear(estimator)
-    if name in _FORESTS and estimator.n_outputs_ == 1:
-        return _forest(estimator.estimators_, estimator.n_classes_)
-    if name in _REGRESSION_FORESTS and estimator.n_outputs_ == 1:
-        return _forest(estimator.estimators_, None)
-    if name == "DecisionTreeClassifier" and estimator.n_outputs_ == 1:
-        return _forest([estimator], estimator.n_classes_)
+    if name in _TREE_CLASSIFIERS | _TREE_REGRESSORS and estimator.n_outputs_ == 1:
+        trees = getattr(estimator, "estimators_", [estimator])
+        return _forest(trees, estimator.n_classes_ if name in _TREE_CLASSIFIERS else None)
     return None
 
 
