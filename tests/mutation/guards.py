@@ -157,6 +157,21 @@ GUARDS = [
         "test_fast_route",
     ),
     guard("own bits", "fast_path", never("array_equal"), "test_fast_paths"),
+    # Mixed columns without a DataFrame.
+    guard(
+        "own bits by columns",
+        "ServedEstimator._find_way_by_columns",
+        never("same_bits"),
+        "test_column_path",
+    ),
+    guard("integers that are exact floats", "_checks", never("EXACT"), "test_column_path"),
+    guard(
+        "nulls that decide on the type of a column",
+        "_checks",
+        never("None in columns"),
+        "test_column_path",
+    ),
+    guard("nulls in trial batches", "trial_batches", never("holds_null"), "test_column_path"),
     # Requests.
     guard("unknown columns", "RequestParser.check", never("len(row)"), "test_errors"),
     guard(

@@ -284,9 +284,16 @@ PRIVATE_APIS = (
     PrivateAPI(
         "scikit-learn",
         "sklearn.compose:ColumnTransformer",
-        ("_sklearn_output_config", "_transformer_to_input_indices"),
+        ("_sklearn_output_config",),
         ("runtimes/scikit_learn/prepare.py",),
-        "A model that is called without names of columns uses positions and returns arrays.",
+        "A model that is called without names of columns returns arrays.",
+    ),
+    PrivateAPI(
+        "scikit-learn",
+        "sklearn.compose:ColumnTransformer",
+        ("_transformer_to_input_indices",),
+        ("runtimes/scikit_learn/column_path.py", "runtimes/scikit_learn/prepare.py"),
+        "The positions of the columns that a step was fitted on, however it names them.",
     ),
     PrivateAPI(
         "scikit-learn",

@@ -66,6 +66,18 @@ class Outputs:
             None if first.scores is None else _concatenated(p.scores for p in parts),
         )
 
+    def same_bits(self, other: "Outputs") -> bool:
+        """Whether every output is the same, NaN included."""
+        pairs = zip(
+            (self.values, self.probabilities, self.scores),
+            (other.values, other.probabilities, other.scores),
+            strict=True,
+        )
+        return all(
+            one is two if one is None or two is None else np.array_equal(one, two, equal_nan=True)
+            for one, two in pairs
+        )
+
     @property
     def finite(self) -> bool:
         """Whether every number is finite."""
