@@ -1297,6 +1297,12 @@ GUARDS = [
         instead("_is_innermost", "self._is_innermost = True"),
         "test_short_way",
     ),
+    guard(
+        "no body for HEAD on the short way",
+        "RequestResponseCycle.respond",
+        never('"HEAD"'),
+        "test_short_way",
+    ),
     guard("routes in front", "ShortWay._find", never("FastRoute"), "test_short_way"),
     guard(
         "exceptions go through FastAPI's layers",
