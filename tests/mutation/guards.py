@@ -492,6 +492,18 @@ GUARDS = [
         without("inline_seconds = 0.0"),
         "test_batcher",
     ),
+    guard(
+        "one slow call is no slow model",
+        "Batcher._run_inline",
+        always("self._to_forgive > SLOW_CALLS"),
+        "test_batcher",
+    ),
+    guard(
+        "quick calls make up for slow ones",
+        "Batcher._run_inline",
+        without("self._to_forgive -= 1"),
+        "test_batcher",
+    ),
     guard("a page only where no other route is", "OpenRoute.matches", never("any("), "test_page"),
     guard(
         "the pages are what needs no key",
@@ -1298,6 +1310,12 @@ GUARDS = [
         "layers of the owner's around routes",
         "ShortWay.__init__",
         instead("_is_innermost", "self._is_innermost = True"),
+        "test_short_way",
+    ),
+    guard(
+        "no body for HEAD on the short way",
+        "RequestResponseCycle.respond",
+        never('"HEAD"'),
         "test_short_way",
     ),
     guard("routes in front", "ShortWay._find", never("FastRoute"), "test_short_way"),

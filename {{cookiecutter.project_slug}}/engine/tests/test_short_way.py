@@ -289,10 +289,15 @@ def test_the_server_calls_what_wraps_the_application(app: FastAPI, settings: Set
     assert configure(app, settings).loaded_app is app.state.entry  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("obstacle", ["write_paused", "disconnected"])
-def test_a_response_in_one_call_waits_like_any_other(obstacle: str) -> None:
-    flow = SimpleNamespace(write_paused=obstacle == "write_paused")
-    cycle = RequestResponseCycle(SimpleNamespace(flow=flow), {}, keep_alive=True)  # type: ignore[arg-type]
+@pytest.mark.parametrize("obstacle", ["write_paused", "disconnected", "HEAD"])
+def test_a_response_in_one_call_is_not_sent_where_it_must_wait_or_has_no_body(
+    obstacle: str,
+) -> None:
+    connection = SimpleNamespace(
+        flow=SimpleNamespace(write_paused=obstacle == "write_paused"), default_headers=list
+    )
+    scope = {"method": "HEAD" if obstacle == "HEAD" else "POST"}
+    cycle = RequestResponseCycle(connection, scope, keep_alive=True)  # type: ignore[arg-type]
     cycle.disconnected = obstacle == "disconnected"
     assert not cycle.respond(200, [], b"")
     assert cycle.nothing_sent

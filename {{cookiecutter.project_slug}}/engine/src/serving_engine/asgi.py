@@ -32,7 +32,11 @@ class Responder:
     """An object whose method is the `send` of a request, and which can respond in one call."""
 
     def respond(self, status: int, headers: list[Header], body: bytes) -> bool:
-        """Send a whole response as if by its two messages; False if it must be sent by those."""
+        """Send a whole response as if by its two messages; False if it must be sent by those.
+
+        headers: not checked again, so only those of the engine: names in lower case, Content-Length
+        among them, and no Connection.
+        """
         raise NotImplementedError
 
 

@@ -207,18 +207,35 @@ class RequestResponseCycle(BodyHolder, Responder):
         """Send a whole response, unless the client must read first, or has disconnected."""
         if self._connection.flow.write_paused or self.disconnected or self.started:
             return False
-        self._start_response(status, headers)
-        self._send_body(body, more_body=False)
+        if self.scope["method"] == "HEAD":
+            return False
+        parts = self._begin_head(status)
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body)
+        self.started = True
+        self._connection.transport.write(b"".join(parts))
+        self._end()
         return True
 
-    def _start_response(self, status: int, headers: Iterable[Header]) -> None:
-        """Compose the response's head; it is written with the first part of the body."""
+    def _begin_head(self, status: int) -> list[bytes]:
+        """The first lines of the response: its status and the headers of every response."""
         lines = [STATUS_LINE[status]]
         for name, value in self._connection.default_headers():
             if name == b"connection":
                 self.keep_alive = False
             else:
                 lines += (name, b": ", value, b"\r\n")
+        return lines
+
+    def _end(self) -> None:
+        self.complete = True
+        self.wake()
+        self._connection.on_cycle_complete(self)
+
+    def _start_response(self, status: int, headers: Iterable[Header]) -> None:
+        """Compose the response's head; it is written with the first part of the body."""
+        lines = self._begin_head(status)
         length = None
         for name, value in headers:
             if (name not in _KNOWN_NAMES and not _NAME.fullmatch(name)) or _INVALID_VALUE.search(
@@ -263,6 +280,4 @@ class RequestResponseCycle(BodyHolder, Responder):
         if parts:
             self._connection.transport.write(b"".join(parts))
         if not more_body:
-            self.complete = True
-            self.wake()
-            self._connection.on_cycle_complete(self)
+            self._end()
