@@ -21,7 +21,7 @@ connection puts the head before the body."""
 Prediction = dict[str, Any] | float | list[float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class Outputs:
     """The outputs of a model for a batch of n rows.
 
@@ -77,7 +77,7 @@ def _concatenated(arrays: Iterable[NDArray[Any] | None]) -> NDArray[Any]:
     return np.concatenate([array for array in arrays if array is not None])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class Predictions:
     """The response to one request, ready for JSON: one prediction per row, and the name and version
     of the model."""
