@@ -12,12 +12,13 @@ from pathlib import Path
 from .. import processes
 from .project import Project
 
+OURS = ("benchmarks", "docs/site", "observability", "samples", "tests")
+"""Folders of the template's own Python. What ruff finds in hooks is Jinja."""
+
 
 def lint_all(project: Project, *, fix: bool) -> bool:
     """Lint and format the template's own Python, the engine, and the owner's code."""
-    ours = [
-        name for name in ("tests", "samples", "benchmarks") if (project.template / name).exists()
-    ]
+    ours = [name for name in OURS if (project.template / name).exists()]
     clean = [
         lint(project, project.template, ours, fix=fix),
         lint(project, project.engine, ["."], fix=fix),
