@@ -87,7 +87,7 @@ dev: $(UV)  ## render a project, watch the template, check each change (ARGS=--s
 lint: $(UV)  ## linter and formatter on the template, the engine and an owner's code (ARGS=--fix: mend)
 	@$(RUN) python -m tests.dev lint $(ARGS)
 
-typecheck: $(UV)  ## types of the engine and of an owner's code
+typecheck: $(UV)  ## types of the engine, for every system, and of an owner's code
 	@$(RUN) python -m tests.dev typecheck $(ARGS)
 
 clean:  ## remove what these commands made

@@ -8,6 +8,8 @@ import pytest
 
 from . import processes
 from .conftest import ROOT
+from .dev.checks import types_elsewhere
+from .dev.project import Project
 from .rendering import PROJECT, in_project, load_hook
 from .test_layout import tracked
 
@@ -40,6 +42,14 @@ def test_no_name_is_reserved_and_no_two_differ_in_case_alone() -> None:
             for name in path.split("/"):
                 assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', name), path
                 assert not re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name), path
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_the_types_of_the_engine_hold_on_macos_and_windows(
+    tmp_path: Path, environment: Path
+) -> None:
+    assert types_elsewhere(Project(ROOT, tmp_path, {}, environment))
 
 
 def test_every_checkout_of_the_template_has_the_line_ends_of_its_commit() -> None:
