@@ -22,6 +22,10 @@ MOST = 3
 """How many are kept, of this checkout: a run may still use one while the template is edited."""
 
 
+NO_MATTER = {"UV_PYTHON_DOWNLOADS", "UV_RUN_RECURSION_DEPTH"}
+"""Variables that `uv run` and these tests set themselves."""
+
+
 def home() -> Path:
     """Where those of this checkout are kept; `make clean` removes it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
@@ -37,7 +41,8 @@ def key(template: Path, *others: str) -> str:
     digest = hashlib.sha256()
     for name, content in files(template).items():
         digest.update(f"{name} {len(content)}\n".encode() + content)
-    variables = [f"{name}={os.environ[name]}" for name in sorted(os.environ) if name[:3] == "UV_"]
+    told = sorted(name for name in os.environ.keys() - NO_MATTER if name.startswith("UV_"))
+    variables = [f"{name}={os.environ[name]}" for name in told]
     generator = importlib.metadata.version("cookiecutter")
     week = time.strftime("%G-%V")
     digest.update("\n".join([sys.version, sys.executable, generator, week, *variables]).encode())
