@@ -92,6 +92,7 @@ typecheck: $(UV)  ## types of the engine, for every system, and of an owner's co
 
 clean:  ## remove what these commands made
 	rm -rf .tools .venv .dev uv.lock .pytest_cache site
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/cookiecutter-model-serving-tests/$(subst :,-,$(subst /,-,$(CURDIR)))"
 
 $(UV):
 	@$(PYTHON) -m venv .tools

@@ -1,5 +1,6 @@
 """Rendered projects and one shared environment to run them in."""
 
+import inspect
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from . import processes, rendering
+from . import kept, processes, rendering
 from .budget import Costs
 from .rendering import ROOT, copy_template
 
@@ -119,11 +120,12 @@ def project(generate: Render, make_once: MakeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(project: Path, make_once: MakeOnce) -> Path:
-    """The bin folder of the default project's environment, with every library of the engine's:
-    every combination can run in it."""
+def environment(whole_template: Path, generate: Render) -> Path:
+    """The bin folder of an environment of the default project's, with every library of the
+    engine's: every combination can run in it. What is installed is a project of its own."""
 
-    def sync(_: Path) -> None:
+    def sync(folder: Path) -> None:
+        project = generate().rename(folder / "iris-service")
         # So many processes run in it that it pays to compile all of it before.
         groups = ["--extra", "package", "--group", "engine"]
         uv(project, "sync", "--quiet", *groups, UV_COMPILE_BYTECODE="1")
@@ -132,8 +134,8 @@ def environment(project: Path, make_once: MakeOnce) -> Path:
             ["uv", "pip", "install", "--quiet", "--python", python, "pytest-cov"], check=True
         )
 
-    make_once("environment", sync)
-    return environment_of(project)
+    made_from = kept.key(whole_template, inspect.getsource(sync))
+    return environment_of(kept.keep(kept.home(), made_from, sync) / "iris-service")
 
 
 @pytest.fixture(scope="session")

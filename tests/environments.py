@@ -25,7 +25,8 @@ def python_with(name: str, requirements: Sequence[str], key: str = "") -> Path:
     python = bin_of(root) / "python"
     complete = root / "complete"
     if not complete.exists() or complete.read_text(encoding="utf-8") != digest:
-        quietly = {"check": True, "env": clean_environment(UV_COMPILE_BYTECODE="1")}
+        # Python compiles what is imported, which is a small part of so many libraries.
+        quietly = {"check": True, "env": clean_environment()}
         processes.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, root], **quietly)
         command = ["uv", "pip", "install", "-q", "--python", python, *requirements]
         processes.run(command, **quietly)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from . import processes
-from .conftest import ROOT, Render, Run, clean_environment, passed, uv
+from .conftest import ROOT, Render, Run, clean_environment, passed
 from .markdown import blocks, put
 from .servers import free_port
 
@@ -37,17 +37,15 @@ def own_project(generate: Render) -> Path:
 # Every kind of model
 
 
-def test_every_kind_of_model_is_packaged_and_served(own_project: Path) -> None:
+def test_every_kind_of_model_is_packaged_and_served(own_project: Path, run_in: Run) -> None:
     copy = own_project.parent / "kinds"
     shutil.copytree(own_project, copy)
     shutil.copytree(YOUR_MODEL, copy / "tests" / "your_model")
     (copy / "tests" / "your_model" / "__init__.py").touch()
     with (copy / "src" / "iris_service" / "transformers.py").open("a") as source:
         source.write((YOUR_MODEL / "transformer.txt").read_text())
-    uv(copy, "add", "--quiet", "serving-engine[frame,lightgbm,xgboost]")
-    uv(copy, "sync", "--quiet", "--extra", "package")
-    command = [".venv/bin/python", "-m", "pytest", "-q", "--numprocesses=auto"]
-    ended = run([*command, "tests/your_model/check_kinds.py"], copy)
+    tests = ["--numprocesses=auto", "tests/your_model/check_kinds.py"]
+    ended = run_in(copy, "pytest", "-q", *tests)
     kinds = len(re.findall(r'^    "[^"]+": ', (YOUR_MODEL / "kinds.py").read_text(), re.MULTILINE))
     assert re.search(r"^(\d+) passed in", ended.stdout, re.MULTILINE), ended.stdout[-5000:]
     assert int(re.findall(r"(\d+) passed", ended.stdout)[-1]) == 6 * kinds
@@ -208,7 +206,7 @@ def ready(port: int) -> bool:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    own = {"UV_PYTHON_DOWNLOADS": "never", "UV_COMPILE_BYTECODE": "1", "NO_PROXY": "*"}
+    own = {"UV_PYTHON_DOWNLOADS": "never", "NO_PROXY": "*"}
     return {**clean_environment(**own), **variables}
 
 
