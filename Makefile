@@ -17,7 +17,7 @@ RUN := UV_PYTHON_DOWNLOADS=never PATH="$(CURDIR)/.tools/$(BIN):$$PATH" $(UV) run
 # are collected, the slow ones first.
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-rest test-clients test-alone test-guards test-fast test-all bench container browser sample docs pictures dev lint typecheck clean
+.PHONY: help demo test test-rest test-clients test-alone test-guards test-fast test-all bench bench-guard container browser sample docs pictures dev lint typecheck clean
 
 # Tests that watch the clock must have the machine for themselves.
 .NOTPARALLEL:
@@ -62,6 +62,9 @@ test-all: $(UV)  ## all of it, with every combination of the answers instead of 
 bench: $(UV)  ## measure a rendered service beside others (ARGS=--peers: model servers too)
 	@$(RUN) --group bench python benchmarks/run.py $(ARGS)
 
+bench-guard: $(UV)  ## fail where what is checked out is slower than a commit (ARGS='--against COMMIT')
+	@$(RUN) --group bench python benchmarks/guard.py $(ARGS)
+
 container: $(UV)  ## build the generated image and run it: no network, no rights, nothing to write to
 	@$(RUN) python tests/container/check.py $(ARGS)
 
@@ -84,7 +87,7 @@ dev: $(UV)  ## render a project, watch the template, check each change (ARGS=--s
 lint: $(UV)  ## linter and formatter on the template, the engine and an owner's code (ARGS=--fix: mend)
 	@$(RUN) python -m tests.dev lint $(ARGS)
 
-typecheck: $(UV)  ## types of the engine and of an owner's code
+typecheck: $(UV)  ## types of the engine, for every system, and of an owner's code
 	@$(RUN) python -m tests.dev typecheck $(ARGS)
 
 clean:  ## remove what these commands made

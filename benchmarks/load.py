@@ -4,16 +4,16 @@ import json
 import math
 import os
 import shlex
-import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from processes import adopt_orphans, cpu_seconds, end, memory, new_mark, pin, processes_of
 from servers import BASE, Server
 
 START_PATIENCE = 120.0
@@ -31,6 +31,30 @@ class Figures(NamedTuple):
     requests: int
 
 
+class Running(NamedTuple):
+    """A server that runs. ready: seconds from its start until it answered."""
+
+    process: subprocess.Popen[bytes]
+    mark: dict[str, str]
+    ready: float
+
+    @property
+    def pid(self) -> int:
+        """Of its first process."""
+        return self.process.pid
+
+    def memory(self) -> float:
+        """MiB that all its processes hold, what they share counted once (PSS)."""
+        return memory(processes_of(self.process, self.mark))
+
+    def idle_cpu(self, seconds: float = 3.0) -> float:
+        """Percent of a core that it takes when nobody asks it anything."""
+        folders = processes_of(self.process, self.mark)
+        before = cpu_seconds(folders)
+        time.sleep(seconds)
+        return (cpu_seconds(folders) - before) / seconds * 100
+
+
 @contextmanager
 def running(
     command: str,
@@ -39,42 +63,40 @@ def running(
     log: Path,
     core: str,
     base: str = BASE,
-) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
-    """A server pinned to a core; yields its process and the seconds from start to ready."""
+    free_start: bool = False,
+) -> Iterator[Running]:
+    """A server pinned to a core, from its start or from when it is ready (`free_start`)."""
+    adopt_orphans()
+    mark = new_mark()
     started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["taskset", "-c", core, *shlex.split(command)],
+            [*([] if free_start else ["taskset", "-c", core]), *shlex.split(command)],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=log.parent,
-            env={**os.environ, **variables},
+            env={**os.environ, **variables, **mark},
         )
     try:
         while not answers(base + ready):
             if process.poll() is not None or time.perf_counter() - started > START_PATIENCE:
                 raise RuntimeError(f"did not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
-        yield process, time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        if free_start:
+            pin(processes_of(process, mark), core)
+        yield Running(process, mark, seconds)
     finally:
-        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, sig)
-                process.wait(8)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        process.wait()
+        end(process, mark)
 
 
 def answers(url: str) -> bool:
-    """Whether the server answers at the URL with anything but 503."""
+    """Whether the server answers at the URL: 404 and 503 mean that it is not ready."""
     try:
         urllib.request.urlopen(url, timeout=1).close()
     except urllib.error.HTTPError as error:
-        return error.code != 503
+        return error.code not in {404, 503}
     except OSError:
         return False
     return True
@@ -83,7 +105,7 @@ def answers(url: str) -> bool:
 def verify(
     server: Server, bodies: list[str], expected: list[list[float]], base: str = BASE
 ) -> None:
-    """Raise RuntimeError unless the probabilities of the model itself are in the answers."""
+    """Raise RuntimeError unless the scores of the model itself are in the answers."""
     step = max(1, len(bodies) // VERIFIED_ROWS)
     for body, scores in list(zip(bodies, expected, strict=True))[::step]:
         request = urllib.request.Request(
@@ -130,39 +152,6 @@ end
         encoding="utf-8",
     )
     return path
-
-
-def group(process: subprocess.Popen[bytes]) -> list[Path]:
-    """The /proc folders of a server's processes."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if int((folder / "stat").read_text().rpartition(")")[2].split()[2]) == process.pid:
-                found.append(folder)
-    return found
-
-
-def memory(process: subprocess.Popen[bytes]) -> float:
-    """MiB that a server's processes hold, what they share counted once (PSS)."""
-    kibibytes = 0
-    for folder in group(process):
-        rollup = (folder / "smaps_rollup").read_text()
-        kibibytes += int(rollup.split("\nPss:")[1].split()[0])
-    return kibibytes / 1024
-
-
-def idle_cpu(process: subprocess.Popen[bytes], seconds: float = 3.0) -> float:
-    """Percent of a core that a server takes when nobody asks it anything."""
-
-    def ticks() -> int:
-        times = [
-            (folder / "stat").read_text().rpartition(")")[2].split() for folder in group(process)
-        ]
-        return sum(int(fields[11]) + int(fields[12]) for fields in times)
-
-    before = ticks()
-    time.sleep(seconds)
-    return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds * 100
 
 
 def measure(

@@ -3,13 +3,14 @@
     python models.py OUT_DIR [--mixed]
     python models.py OUT_DIR --large TREES
 
-Two are binary classifiers of the 30 float64 columns of scikit-learn's breast-cancer data:
-`logreg` (scaler and logistic regression: the cost of a request dominates) and `forest` (scaler and
-100 trees: a large fixed cost per call, so batching dominates). Written are NAME.joblib,
-NAME-answers.json (the model's own probabilities), rows.json and rows.csv (the first 512 rows).
+Most are binary classifiers of the 30 float64 columns of scikit-learn's breast-cancer data, each
+after a scaler: `logreg` (the cost of a request dominates), `forest` (100 trees: a large fixed cost
+per call, so batching dominates), `svc` (labels only), `neighbors`, `boosting` and `histboosting`.
+Written are NAME.joblib, NAME-answers.json (the model's own probabilities, or labels), rows.json and
+rows.csv (the first 512 rows).
 `large` is a forest over the same columns that learned noise by heart: about 5 MiB for each tree.
 
-With `--mixed`, which needs pandas, there is a third: ten named columns of numbers, integers,
+With `--mixed`, which needs pandas, there is `mixed`: ten named columns of numbers, integers,
 booleans and strings, with gaps, through imputers, scaler and encoders into a logistic regression.
 Its rows are in mixed-rows.json and mixed-rows.csv.
 """
@@ -24,11 +25,18 @@ import joblib
 import numpy as np
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
 
 NOISE = 50_000
 ROWS = 512  # distinct bodies: no server can answer from a cache of one
@@ -46,6 +54,10 @@ def main(out: Path, trees: int, mixed: bool) -> None:
         estimators = {
             "logreg": LogisticRegression(max_iter=1000),
             "forest": RandomForestClassifier(n_estimators=100, random_state=0),
+            "svc": SVC(),
+            "neighbors": KNeighborsClassifier(),
+            "boosting": GradientBoostingClassifier(random_state=0),
+            "histboosting": HistGradientBoostingClassifier(random_state=0),
         }
         models = {
             name: make_pipeline(StandardScaler(), estimator).fit(data.data, data.target)
@@ -53,7 +65,8 @@ def main(out: Path, trees: int, mixed: bool) -> None:
         }
     for name, model in models.items():
         joblib.dump(model, out / f"{name}.joblib")
-        answers = model.predict_proba(rows).tolist()
+        scores = getattr(model, "predict_proba", None)
+        answers = (scores(rows) if scores else model.predict(rows)[:, None]).tolist()
         (out / f"{name}-answers.json").write_text(json.dumps(answers), encoding="utf-8")
     (out / "rows.json").write_text(json.dumps(rows.tolist()), encoding="utf-8")
     with (out / "rows.csv").open("w", newline="", encoding="utf-8") as file:

@@ -61,24 +61,32 @@ class Turn(NamedTuple):
     loop: float
 
 
+class Resting(NamedTuple):
+    """Seconds from start to ready, and MiB of all processes after the load."""
+
+    ready: float
+    memory: float
+
+
 Rounds = dict[str, list[list[Turn]]]
 """Of each variant, by its name: the turns of every round."""
 
 
 def measure_round(
     variants: Mapping[str, Variant], check: Check, load: Load, scratch: Path, found: Rounds
-) -> None:
-    """Start every variant, let them take turns, and add what was measured.
+) -> dict[str, Resting]:
+    """Start every variant, let them take turns, and add what was measured of these.
 
-    Raises RuntimeError if an answer is wrong or fails.
+    Returns what else was measured, by name. Raises RuntimeError if an answer is wrong or fails.
     """
     with ExitStack() as stack:
         running_turns = []
+        every = []
         for number, variant in enumerate(variants.values()):
             port = PORT + number
             base = f"http://127.0.0.1:{port}"
             server = variant.server
-            process, _ = stack.enter_context(
+            server_runs = stack.enter_context(
                 running(
                     server.command.replace(f"--port {PORT}", f"--port {port}"),
                     server.variables,
@@ -88,13 +96,16 @@ def measure_round(
                     base,
                 )
             )
+            every.append(server_runs)
             verify(server, check.bodies, check.expected, base)
             measured(server, check.warm_up, load, WARM_UP, base)
-            running_turns.append(turns(process.pid, variant, load, base))
+            running_turns.append(turns(server_runs.pid, variant, load, base))
         for _ in range(TURNS + 1):
             latest = [next(each) for each in running_turns]
+        restings = [Resting(each.ready, each.memory()) for each in every]
     for name, of_round in zip(variants, latest, strict=True):
         found.setdefault(name, []).append(of_round)
+    return dict(zip(variants, restings, strict=True))
 
 
 def turns(pid: int, variant: Variant, load: Load, base: str) -> Iterator[list[Turn]]:

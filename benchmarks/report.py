@@ -1,12 +1,14 @@
 """The figures of a benchmark as a table and a plot."""
 
 import argparse
-import platform
 import statistics
 from pathlib import Path
 from typing import NamedTuple
 
 from load import Figures
+from open_loop import OpenFound
+from open_loop import table as open_table
+from servers import python_version
 
 OURS = "this template"
 OTHER = "the other project"
@@ -31,7 +33,7 @@ class Rest(NamedTuple):
 
 Found = dict[tuple[str, int], list[Figures]]
 Rests = dict[str, list[Rest]]
-Measured = dict[str, tuple[Found, Rests]]
+Measured = dict[str, tuple[Found, Rests, OpenFound]]
 
 
 def median(figures: list[Figures] | list[Rest], field: str) -> float:
@@ -44,7 +46,7 @@ def compare(measured: Measured) -> str:
         "| model | connections | requests/s | p50 | p99 | memory | start |",
         "|---|---|---|---|---|---|---|",
     ]
-    for model, (found, rests) in measured.items():
+    for model, (found, rests, _) in measured.items():
         for connections in sorted({c for _, c in found}):
             load = found[OURS, connections], found[OTHER, connections]
             rest = rests[OURS], rests[OTHER]
@@ -63,16 +65,41 @@ def ratio(
     return statistics.median(getattr(o, field) / getattr(t, field) for o, t in pairs)
 
 
-def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) -> None:
-    """Write the table: ratios of paired rounds first, then what was measured."""
+def every_ratio(measured: Measured) -> list[str]:
+    """One table of every ratio, a line for each model and number of connections; bold is beaten."""
+    names = dict.fromkeys(name for found, _, _ in measured.values() for name, _ in found)
+    peers = [name for name in names if name != OURS]
+    lines = [f"| model | connections | {' | '.join(peers)} |", "|---" * (len(peers) + 2) + "|"]
+    for model, (found, _, _) in measured.items():
+        for c in sorted({c for _, c in found}):
+            line = [model, str(c)]
+            for name in peers:
+                if (name, c) not in found:
+                    line.append("")
+                    continue
+                of = ratio(found[OURS, c], found[name, c], "rate")
+                line.append(f"{of:.2f}" if of >= 1 else f"**{of:.2f}**")
+            lines.append(f"| {' | '.join(line)} |")
+    return lines
+
+
+def write_report(
+    path: Path, measured: Measured, arguments: argparse.Namespace, configured: dict[str, str]
+) -> None:
+    """Write the tables: ratios of paired rounds first, then what was measured.
+
+    configured: how each server is, by its name.
+    """
     lines = [
         "# Results",
         "",
         f"`make bench` with {arguments.rounds} rounds of {arguments.seconds} s, Python "
-        f"{platform.python_version()}, one core for the server and one for wrk. A ratio is the "
+        f"{python_version()}, one core for the server and one for wrk. A ratio is the "
         "median over the rounds of requests per second of this template divided by the peer's.",
+        "",
+        *every_ratio(measured),
     ]
-    for model, (found, rests) in measured.items():
+    for model, (found, rests, loads) in measured.items():
         connections = sorted({c for _, c in found})
         names = list(dict.fromkeys(name for name, _ in found))
         heads = [f"{c} connection{'s' * (c > 1)}" for c in connections]
@@ -103,10 +130,14 @@ def write_report(path: Path, measured: Measured, arguments: argparse.Namespace) 
             digits = {"ready": 2, "memory": 0, "idle": 1}
             cells = [f"{median(rests[name], field):.{n}f}" for field, n in digits.items()]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        if loads:
+            lines += ["", *open_table(loads)]
         if (OURS, 32) in found:
             pairs = zip(rests[OURS], found[OURS, 32], strict=True)
             by_name = statistics.median(rest.by_name / figures.rate for rest, figures in pairs)
             lines += ["", f"Rows as objects by name, at 32 connections: {by_name:.2f}× of arrays."]
+    lines += ["", "## How each is configured", "", "| server | configuration |", "|---|---|"]
+    lines += [f"| {name} | {text} |" for name, text in configured.items()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -120,7 +151,7 @@ def write_plot(path: Path, measured: Measured) -> None:
     panels = [(model, field) for model in measured for field in ("rate", "p99")]
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6))
     for axis, (model, field) in zip(axes, panels, strict=True):
-        found, _ = measured[model]
+        found = measured[model][0]
         for name in dict.fromkeys(name for name, _ in found):
             connections = sorted({c for n, c in found if n == name})
             values = [median(found[name, c], field) for c in connections]

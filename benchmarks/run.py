@@ -1,7 +1,11 @@
 """The generated service side by side with its peers: same model, rows and machine, in turn.
 
     make bench                        against bare uvicorn and the plain pattern
-    make bench ARGS=--peers           and against mosec, LitServe, BentoML and MLServer
+    make bench ARGS=--peers           and against the other model servers
+    make bench ARGS='--cells --peers --rounds 3 --seconds 2 --write'
+                                      every model at 1, 32 and 128 connections: cells.md
+    make bench ARGS=--open            and with requests that do not wait for answers (open_loop.py)
+    make bench ARGS='--python 3.13'   with another Python: its name, or the path of its binary
     make bench ARGS=--large           requests of 10,000 rows, raw and as JSON: see large.py
     make bench ARGS=--files           files of 250,000 rows, with `predict`: see files.py
     make bench ARGS=--knobs           with other settings than the defaults
@@ -20,13 +24,15 @@ Every server is pinned to core 0 and wrk to core 1, so a figure is per core. Eac
 server afresh, compares its answers with the model's own, warms it for 2 s and measures it at each
 number of connections. What is compared are the ratios within a round; their medians are printed
 and written to benchmarks/results.md, with a plot beside it; those of --against are only printed,
-with p50, p99, memory and start. Nothing else may run meanwhile. Needs wrk (a package of most
+with p50, p99, memory and start. It says first about how long it takes: --cells with all peers 1.1
+hours with 3 rounds of 2 s. Nothing else may run meanwhile. Needs wrk (a package of most
 systems) and two cores. The service runs as it is shipped: limits, validation and metrics on; only
 the access log is off, as it is for the peers.
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -36,14 +42,27 @@ from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
+import servers
 import workers
 from files import MODELS, measure_files, write_files
 from large import measure_large, write_large
-from load import idle_cpu, measure, memory, running, verify, write_script
+from load import measure, running, verify, write_script
 from observers import MODEL, measure_observers
+from open_loop import SHARES, Asked, OpenFound, measure_open
 from plan import measure_plan
 from ray_serve import measure_ray
-from report import OTHER, OURS, Found, Rest, Rests, compare, ratio, write_plot, write_report
+from report import (
+    OTHER,
+    OURS,
+    Found,
+    Measured,
+    Rest,
+    Rests,
+    compare,
+    ratio,
+    write_plot,
+    write_report,
+)
 from runtimes import measure_runtimes
 from servers import (
     ALWAYS,
@@ -53,6 +72,7 @@ from servers import (
     OTHERS,
     PORT,
     Server,
+    choose_python,
     configure_mlserver,
     install,
     service_of,
@@ -64,6 +84,9 @@ from tracing import measure_tracing
 
 ROOT = HERE.parent
 SERVER_CORE, LOAD_CORE = "0", "1"
+CELLS = ["logreg", "forest", "svc", "neighbors", "boosting", "histboosting", "mixed"]
+LABELS = {"svc"}
+"""Models without probabilities."""
 
 
 def main() -> None:
@@ -71,7 +94,9 @@ def main() -> None:
     for tool in ("wrk", "taskset"):
         if shutil.which(tool) is None:
             sys.exit(f"{tool} is not installed: it is a package of most systems")
-    work = arguments.work
+    if arguments.python:
+        choose_python(arguments.python)
+    work = arguments.work / f"python-{servers.python_version()}"
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.workers:
@@ -104,39 +129,50 @@ def main() -> None:
             if arguments.write:
                 write_files(HERE / "files.md", files, arguments)
             return
-        service, packaged = prepare(Path(scratch), work, arguments.models)
         if arguments.large:
+            service, packaged = prepare(Path(scratch), work, arguments.models)
             cores = SERVER_CORE, LOAD_CORE
             found = measure_large(arguments, work, service, packaged, Path(scratch), cores)
             if arguments.write:
                 write_large(HERE / "large.md", found, arguments)
             return
+        own = with_models(Path(scratch), work, arguments.models)
         if arguments.against:
             other = service_of(arguments.against, OTHER)
             others_own = package(other, work / "models", arguments.models, Path(scratch, "other"))
-        measured = {}
+        measured: Measured = {}
+        peers_of = {}
+        others = arguments.peers or arguments.only
         for model in arguments.models:
-            ours = with_model(service, packaged[model])
-            peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if arguments.peers else [])]
+            peers = MIXED if model == "mixed" else [*ALWAYS, *(OTHERS if others else [])]
             if arguments.against:
                 peers = [with_model(other, others_own[model])]
+            ours = own[model]
             if arguments.knobs:
                 peers = [turned(ours, knob) for knob in KNOBS]
             if arguments.only:
                 peers = [peer for peer in peers if peer.name in arguments.only.split(",")]
-            measured[model] = rounds(arguments, work, [ours, *peers], model, Path(scratch))
+            peers_of[model] = [ours, *peers]
+        print(f"about {expected_minutes(arguments, peers_of):.0f} minutes", flush=True)
+        for model, those in peers_of.items():
+            measured[model] = rounds(arguments, work, those, model, Path(scratch))
     if arguments.against:
         print(compare(measured))
     elif arguments.write:
         others = "mixed" if arguments.models == ["mixed"] else "results"
-        name = "knobs" if arguments.knobs else others
-        write_report(HERE / f"{name}.md", measured, arguments)
+        name = "knobs" if arguments.knobs else "cells" if arguments.cells else others
+        every = [server for those in peers_of.values() for server in those]
+        configured = {server.name: server.configured for server in every}
+        write_report(HERE / f"{name}.md", measured, arguments, configured)
         write_plot(HERE / f"{name}.svg", measured)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
+    parser.add_argument("--cells", action="store_true", help="measure every model")
+    parser.add_argument("--open", action="store_true", help="measure open loops too")
+    parser.add_argument("--python", metavar="NAME", help="that runs the service and the peers")
     parser.add_argument("--large", action="store_true", help="measure large requests instead")
     parser.add_argument("--files", action="store_true", help="measure `predict` instead")
     parser.add_argument("--knobs", action="store_true", help="measure other settings instead")
@@ -159,7 +195,19 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.rounds is None:
         arguments.rounds = 3 if arguments.files else 5
+    if arguments.cells:
+        arguments.models = CELLS
     return arguments
+
+
+def expected_minutes(arguments: argparse.Namespace, servers_of: dict[str, list[Server]]) -> float:
+    """About how long the rounds take, once every environment is there."""
+    each = 3 + 2 + 3  # to start and to end, to warm up, to be idle
+    each += math.ceil(arguments.seconds) * len(arguments.connections)
+    each += (arguments.seconds + 1) * len(SHARES) * arguments.open
+    every = [server for those in servers_of.values() for server in those]
+    slow = 25 * sum(server.free_start for server in every)
+    return arguments.rounds * (each * len(every) + slow) / 60
 
 
 def prepare(
@@ -169,14 +217,20 @@ def prepare(
     trees: int = 0,
     pandas: bool = False,
     extra: str = "",
+    template: Path = ROOT,
 ) -> tuple[Server, dict[str, Path]]:
     """Render and install the service; fit the models; package them as users do.
 
     pandas: whether the extra `package` is installed too. extra: one of the engine's to install.
+    template: another than this, such as that of a commit.
     """
     project = Path(
         cookiecutter(
-            str(ROOT), no_input=True, default_config=True, accept_hooks=False, output_dir=scratch
+            str(template),
+            no_input=True,
+            default_config=True,
+            accept_hooks=False,
+            output_dir=scratch,
         )
     )
     # Where pandas is installed, scikit-learn imports it: only a model that needs it pays for it.
@@ -192,6 +246,19 @@ def prepare(
     fitted += ["--mixed"] if "mixed" in models else []
     subprocess.run([project / ".venv/bin/python", HERE / "models.py", data, *fitted], check=True)
     return service, package(service, data, models, scratch / "ours")
+
+
+def with_models(scratch: Path, work: Path, models: list[str]) -> dict[str, Server]:
+    """The service with each model, in two projects: that of the mixed columns needs pandas."""
+    found = {}
+    mixed = [model for model in models if model == "mixed"]
+    for name, those in {"arrays": [m for m in models if m != "mixed"], "columns": mixed}.items():
+        if those:
+            folder = scratch / name
+            folder.mkdir()
+            service, packaged = prepare(folder, work, those)
+            found |= {model: with_model(service, packaged[model]) for model in those}
+    return found
 
 
 def package(service: Server, data: Path, models: list[str], out: Path) -> dict[str, Path]:
@@ -229,22 +296,26 @@ def rows_of(model: str, kind: str) -> str:
 def rounds(
     arguments: argparse.Namespace,
     work: Path,
-    servers: list[Server],
+    those: list[Server],
     model: str,
     scratch: Path,
-) -> tuple[Found, Rests]:
+) -> tuple[Found, Rests, OpenFound]:
     """Measure every server in every round; print as it goes; return all figures."""
     file = work / "models" / f"{model}.joblib"
     rows = json.loads((work / "models" / rows_of(model, "json")).read_text(encoding="utf-8"))
     expected = json.loads((work / "models" / f"{model}-answers.json").read_text(encoding="utf-8"))
+    output = "predict" if model in LABELS else "predict_proba"
     configure_mlserver(scratch / "mlserver", file)
     table = work / "models" / rows_of(model, "csv")
     columns = table.read_text(encoding="utf-8").splitlines()[0].split(",")
     found: Found = {}
     rests: Rests = {}
+    loads: OpenFound = {}
+    python = Path(those[0].command.split()[0]).parent / "python"
     for number in range(arguments.rounds):
-        for server in servers if number % 2 == 0 else servers[::-1]:
-            asked = [server.body(row, columns if model == "mixed" else None) for row in rows]
+        for server in those if number % 2 == 0 else those[::-1]:
+            names = columns if model == "mixed" else None
+            asked = [server.body(row, names, output) for row in rows]
             script = write_script(scratch / "load.lua", asked)
             binaries = install(server, work) if server.requirements else ""
             places = {"bin": binaries, "peers": HERE / "peers", "port": PORT}
@@ -252,7 +323,9 @@ def rounds(
             variables = {**server.variables, "MODEL_PATH": str(file)}
             command = server.command.format(**places)
             log = scratch / "server.log"
-            with running(command, variables, server.ready, log, SERVER_CORE) as (process, seconds):
+            with running(
+                command, variables, server.ready, log, SERVER_CORE, free_start=server.free_start
+            ) as runs:
                 if server.name != "bare uvicorn":
                     verify(server, asked, expected)
                 measure(server.predict, script, 8, 2, LOAD_CORE)
@@ -274,13 +347,20 @@ def rounds(
                     by_name = measure(
                         server.predict, objects, 32, arguments.seconds, LOAD_CORE
                     ).rate
-                rest = Rest(seconds, memory(process), idle_cpu(process), by_name)
+                if arguments.open:
+                    scores = None if server.name == "bare uvicorn" else expected
+                    most = max(found[server.name, c][-1].rate for c in arguments.connections)
+                    given = Asked(asked, scores), most, arguments.seconds, LOAD_CORE
+                    for share, each in measure_open(python, server, *given).items():
+                        loads.setdefault((server.name, share), []).append(each)
+                        print(f"{model} round {number + 1} {server.name:17} {share:4.0%} {each}")
+                rest = Rest(runs.ready, runs.memory(), runs.idle_cpu(), by_name)
                 rests.setdefault(server.name, []).append(rest)
                 print(f"{model} round {number + 1} {server.name:17} {rest}", flush=True)
     for (name, connections), theirs in found.items():
         rate = ratio(found[OURS, connections], theirs, "rate")
         print(f"{model} {connections:4} connections: {OURS} / {name:14} {rate:6.2f}")
-    return found, rests
+    return found, rests, loads
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from cookiecutter.main import cookiecutter
 
-from load import Figures, measure, memory, running, verify, write_script
+from load import Figures, measure, running, verify, write_script
 from servers import HERE, Server, service_of, uv, with_model
 
 ROOT = HERE.parent
@@ -161,15 +161,14 @@ def rounds(
             bodies = [server.body(row, names) for row in rows]
             script = write_script(scratch / "load.lua", bodies)
             log = scratch / "server.log"
-            with running(server.command, server.variables, server.ready, log, "0") as started:
-                process, seconds = started
+            with running(server.command, server.variables, server.ready, log, "0") as server_runs:
                 verify(server, bodies, answers)
                 measure(server.predict, script, 8, 2, "1")
                 figures = {
                     count: measure(server.predict, script, count, arguments.seconds, "1")
                     for count in CONNECTIONS
                 }
-                measured = Measured(seconds, memory(process), figures)
+                measured = Measured(server_runs.ready, server_runs.memory(), figures)
             found.setdefault((runtime, model), []).append(measured)
             print(f"round {number + 1} {runtime:12} {model:7} {measured}", flush=True)
     return found

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from load import measure, memory, running, verify, write_script
+from load import measure, running, verify, write_script
 from servers import BASE, Server
 
 CORES = "0,1"
@@ -48,13 +48,13 @@ def rounds(
                 "SERVING_WORKERS": str(workers),
             }
             log = scratch / "workers.log"
-            with running(service.command, variables, service.ready, log, CORES) as (process, _):
+            with running(service.command, variables, service.ready, log, CORES) as server_runs:
                 verify(service, bodies, expected)
                 measure(service.predict, script, CONNECTIONS, 2, CORES)
                 rate = measure(service.predict, script, CONNECTIONS, arguments.seconds, CORES).rate
                 while predictions() < PREDICTIONS:
                     measure(service.predict, script, CONNECTIONS, 1, CORES)
-                figures = Workers(rate, memory(process))
+                figures = Workers(rate, server_runs.memory())
             found.setdefault(workers, []).append(figures)
             print(f"large round {number + 1} {workers} workers {figures}", flush=True)
     return found

@@ -11,14 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cookiecutter.main import cookiecutter
 from filelock import FileLock
 
-from . import kept, processes
+from . import kept, processes, rendering
 from .budget import Costs
-from .rendering import copy_template
+from .rendering import ROOT, copy_template
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "samples" / "scikit-learn"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -71,17 +69,8 @@ def render(whole_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
     """Render the template in this process, without hooks, into a folder of its own."""
 
     def render(**answers: str) -> Path:
-        out = tmp_path_factory.mktemp("rendered")
-        return Path(
-            cookiecutter(
-                str(whole_template),
-                no_input=True,
-                default_config=True,
-                accept_hooks=False,
-                output_dir=str(out),
-                extra_context=answers,
-            )
-        )
+        out = tmp_path_factory.mktemp("rendered") / "out"
+        return rendering.render(out, whole_template, hooks=False, **answers)
 
     return render
 

@@ -140,11 +140,14 @@ def constant(name, hook="post_gen_project"):
     raise LookupError(name)
 
 
-def optional_files():
-    """The files that not every project has, by path: the answers that keep each."""
+def optional_files(rows=SETTINGS["_optional"], package=PACKAGE):
+    """The files that not every project has, by path: the answers that keep each.
+
+    rows: of the table `_optional`. package: the folder of the owner's package.
+    """
     return {
-        (Path(row["folder"].replace("PACKAGE", PACKAGE)) / name).as_posix(): row["needs"]
-        for row in SETTINGS["_optional"]
+        (Path(row["folder"].replace("PACKAGE", package)) / name).as_posix(): row["needs"]
+        for row in rows
         for name in row["files"]
     }
 

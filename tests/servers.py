@@ -54,5 +54,10 @@ def hang():
 
 def closed_port():
     """A URL where nothing listens."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def free_port():
+    """A port of loopback that nobody has, for a server that cannot be told to take any."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+        return listener.getsockname()[1]

@@ -32,7 +32,10 @@ class Terminal:
 
     def __init__(self, environment: Mapping[str, str], columns: int = 100) -> None:
         self._columns = columns
-        self._environment = environment
+        # The size of another terminal, which readline puts there, would count more than its own.
+        self._environment = {
+            name: environment[name] for name in environment if name not in {"COLUMNS", "LINES"}
+        }
         self._running: Popen[Any] | None = None
         self._shown = bytearray()
         self._read = 0

@@ -16,7 +16,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from . import processes
-from .conftest import ROOT, clean_environment
+from .conftest import clean_environment
+from .rendering import ROOT, render
 from .terminal import Terminal
 
 PICTURE = ROOT / "docs" / "terminal.svg"
@@ -34,9 +35,7 @@ ASK_WRONG = (
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
-        processes.run([*command, "--output-dir", scratch, ROOT], check=True)
-        project = Path(scratch) / "iris-service"
+        project = render(Path(scratch) / "out", model="auto")
         processes.run(
             ["uv", "sync", "--quiet", "--python", sys.executable], cwd=project, check=True
         )

@@ -27,11 +27,15 @@ make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not inst
 
 
 def run_make(project: Path, *words: str, **variables: str) -> str:
-    """What make prints, with variables of its own; it must succeed."""
+    """What make prints, with variables of its own; it must succeed.
+
+    It gets nothing of the make that may have started these tests, such as its ARGS.
+    """
+    ours = clean_environment(**variables)
     ended = processes.run(
         ["make", "--no-print-directory", *words],
         cwd=project,
-        env=clean_environment(**variables),
+        env={name: ours[name] for name in ours if name not in {"ARGS", "MAKEFLAGS"}},
         capture_output=True,
         text=True,
         check=False,

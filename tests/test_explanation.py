@@ -3,19 +3,16 @@
 import re
 import sys
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
 from . import processes
 from .conftest import ROOT
+from .markdown import write_file
 from .rendering import PROJECT
 
 DOCS = ROOT / "docs"
 EXPLANATION = sorted((DOCS / "explanation").glob("*.md"))
-PAGES = [*EXPLANATION, *sorted((DOCS / "tutorial").glob("*.md"))]
-ENGINE = ROOT / PROJECT / "engine"
-SOURCE = ENGINE / "src" / "serving_engine"
 
 
 def read(path: Path) -> str:
@@ -25,20 +22,6 @@ def read(path: Path) -> str:
 def place(name: str) -> Path:
     """Where a page's path leads: `engine/` is that of each generated project."""
     return (ROOT / PROJECT if name.startswith("engine/") else ROOT) / name
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_settings_metrics_and_links_of_a_page_exist(page: Path) -> None:
-    text = read(page)
-    declared = read(SOURCE / "settings.py")
-    reported = read(SOURCE / "telemetry" / "exposition.py")
-    own = set(re.findall(r'"""[^"]*: SERVING_(\w+)\.', text))  # a setting that the page adds
-    for name in set(re.findall(r"`SERVING_(\w+)", text)) - own:
-        assert f"\n    {name.lower()}: " in declared, name
-    for name in set(re.findall(r"`(serving_\w+)", text)) - {"serving_engine"}:
-        assert f'"{name.removesuffix("_total")}"' in reported, name
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (page.parent / unquote(link)).exists(), link
 
 
 @pytest.mark.parametrize("page", EXPLANATION, ids=lambda page: page.stem)
@@ -92,8 +75,7 @@ def test_the_script_shows_that_a_pickle_runs_code(tmp_path: Path) -> None:
 
 def run_block(page: str, name: str, folder: Path, *arguments: str) -> str:
     """Run the Python block of a page that its first line names; what it prints."""
-    (code,) = re.findall(rf"^```python\n(# {name}\n.*?)^```$", page, re.M | re.S)
-    (folder / name).write_text(code, encoding="utf-8")
+    write_file(page, name, folder)
     command = [sys.executable, name, *arguments]
     return processes.run(
         command, cwd=folder, check=True, capture_output=True, encoding="utf-8"

@@ -1,15 +1,11 @@
 """A fork of the template, made as its page says: changed, tested, merged with upstream."""
 
-import http.server
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cruft
@@ -17,7 +13,10 @@ import pytest
 
 from . import processes
 from .conftest import ROOT, clean_environment, passed
+from .edits import replace
+from .markdown import commands, section
 from .rendering import PROJECT, files, make_repository, render, run, tool
+from .servers import serve
 
 pytestmark = pytest.mark.slow
 
@@ -79,12 +78,6 @@ def change(template: Path) -> list[str]:
     return named
 
 
-def commands(heading: str) -> list[str]:
-    """The commands below a heading of the page."""
-    section = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    return "".join(re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)).splitlines()
-
-
 def git(folder: Path, *words: str, fails: bool = False) -> str:
     identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
     ended = processes.run(
@@ -137,8 +130,8 @@ def fork(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_says_where_each_of_its_lines_goes(fork: Path) -> None:
     """A question is five steps; no block of code of the page is left over."""
-    section = TEXT.partition("## Add a question")[2].partition("\n## ")[0]
-    assert len(BLOCK.findall(section)) == len(re.findall(r"^\*\*\d\. ", section, re.M)) == 5
+    steps = section(TEXT, "Add a question")
+    assert len(BLOCK.findall(steps)) == len(re.findall(r"^\*\*\d\. ", steps, re.M)) == 5
     people = re.findall(r"^```yaml\n(default_context:\n.*?)^```$", TEXT, re.M | re.S)
     code = re.findall(r"^`{3,}(?!sh$)\w+$", TEXT, re.M)
     assert len(code) == len(BLOCK.findall(TEXT)) + len(people)
@@ -175,8 +168,9 @@ def test_the_forks_own_tests_pass(fork: Path) -> None:
 def test_a_project_of_the_fork_asks_its_index_and_no_other(usual: Path, tmp_path: Path) -> None:
     project = shutil.copytree(usual, tmp_path / "project")
     settings = project / "pyproject.toml"
-    with index_without_packages() as (url, asked):
-        settings.write_text(settings.read_text("utf-8").replace(INDEX, url), encoding="utf-8")
+    (tmp_path / "index").mkdir()
+    with serve(tmp_path / "index") as (url, asked):
+        replace(settings, INDEX, f"{url}/simple")
         free = {k: v for k, v in clean_environment().items() if not k.startswith(("UV_", "PIP_"))}
         ended = processes.run(
             ["uv", "lock", "--no-cache", "--python", sys.executable],
@@ -191,25 +185,6 @@ def test_a_project_of_the_fork_asks_its_index_and_no_other(usual: Path, tmp_path
     assert "was not found in the package registry" in ended.stderr
 
 
-@contextmanager
-def index_without_packages() -> Iterator[tuple[str, list[str]]]:
-    """An index that knows no package: its URL, and what it was asked."""
-    asked = []
-
-    class Index(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/simple", asked
-        server.shutdown()
-
-
 def test_a_release_of_upstream_merges_by_its_tag_and_only_versions_conflict(
     upstream: Path, fork: Path, tmp_path: Path
 ) -> None:
@@ -220,7 +195,9 @@ def test_a_release_of_upstream_merges_by_its_tag_and_only_versions_conflict(
         file.write("# A line of the next release.\n")
     release(theirs, "0.2.0")
 
-    add, fetch, merge = [shlex.split(line) for line in commands("Keep up with upstream")]
+    add, fetch, merge = [
+        shlex.split(line) for line in commands(section(TEXT, "Keep up with upstream"))
+    ]
     git(ours, *add[1:-1], str(theirs))
     git(ours, *fetch[1:])
     assert git(ours, "tag").split() == ["v100.0.0"]
@@ -250,7 +227,7 @@ def test_a_project_of_upstream_becomes_one_of_the_fork(
         assert text.count(old) == 1
         (project / file).write_text(text.replace(old, new), encoding="utf-8")
     make_repository(project)
-    (line,) = commands("Bring projects over")
+    (line,) = commands(section(TEXT, "Bring projects over"))
     command = shlex.split(line.partition(" cruft ")[2])
     updated = run([*tool("cruft"), *command, "--skip-apply-ask"], project)
     assert updated.returncode == 0, updated.stdout + updated.stderr

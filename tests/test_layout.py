@@ -175,22 +175,6 @@ def test_what_it_does_not_ship_to_leaves_no_trace(
         assert name in of_ray or not re.findall(r"\bray\b|\bray[._-]", text, re.I), name
 
 
-PAGES = ["README.md", "SECURITY.md"]
-PAGES += [f"docs/{name}.md" for name in ("capacity", "many-machines", "model-home")]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_names_settings_and_metrics_that_exist(page: str) -> None:
-    text = (TEMPLATE / page).read_text(encoding="utf-8")
-    source = ENGINE / "src/serving_engine"
-    declared = (source / "settings.py").read_text(encoding="utf-8")
-    reported = (source / "telemetry/exposition.py").read_text(encoding="utf-8")
-    for name in set(re.findall(r"`SERVING_(\w+)", text)) - {"GREETING"}:
-        assert f"\n    {name.lower()}: " in declared, name
-    for name in set(re.findall(r"`(serving_\w+)", text)) - {"serving_engine"}:
-        assert f'"{name.removesuffix("_total")}"' in reported, name
-
-
 RUNTIME_TRACES = {
     "onnx": r"transformers\.py|model\.skops|model\.py\b(?!`\.$)",
     "python": r"transformers\.py|model\.skops|model\.onnx",

@@ -27,6 +27,7 @@ from . import processes
 from .conftest import SAMPLE, Render, clean_environment, passed, source_of
 from .environments import python_with
 from .hub import hub
+from .servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -57,8 +58,7 @@ def command(project: Path) -> list[Any]:
 def server(arguments: list[str], folder: Path, **variables: str) -> Iterator[str]:
     """A server of models on a free port, which `PORT` in its arguments stands for: its URL."""
     python = python_with("model-servers", SERVERS)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with (folder / "log").open("wb") as log:
         process = processes.start(
             [python, "-m", *(each.replace("PORT", str(port)) for each in arguments)],

@@ -24,6 +24,8 @@ import pytest
 
 from . import processes
 from .conftest import ROOT, Render, Run, clean_environment, passed, source_of
+from .edits import append, replace
+from .markdown import blocks, commands, put, section, write_file
 from .rendering import PROJECT, make_repository
 from .services import PATIENCE, Service, wait_until
 
@@ -42,38 +44,14 @@ ENGINE_TESTS = [
 # Edits
 
 
-def append(file: Path, code: str) -> None:
-    """Put code at the end of a file: two blank lines above what is not in a class, as usual."""
-    blank = "\n" if code.startswith(" ") else "\n\n"
-    file.write_text(file.read_text(encoding="utf-8") + blank + code, encoding="utf-8")
-
-
-def replace(file: Path, old: str, new: str) -> None:
-    """Replace text that must be there once."""
-    text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{file.name} has {text.count(old)} times: {old}"
-    file.write_text(text.replace(old, new), encoding="utf-8")
-
-
 def paste_from_readme(project: Path) -> None:
     """Follow the README: every Python block goes to where its first line says."""
-    text = (project / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n# (src/\S+), ([^\n]+)\n(.*?)^```$", text, re.M | re.S)
-    assert [block[0].rpartition("/")[2] for block in blocks] == [
-        *("routes.py", "settings.py", "routes.py", "routes.py", "routes.py", "routes.py")
-    ]
-    for name, place, code in blocks:
-        where, _, line = place.partition(' "')
-        line = line.replace('"', "\n")
-        match where:
-            case "at the end":
-                append(project / name, code)
-            case "below":
-                replace(project / name, line, line + code)
-            case "in place of":
-                replace(project / name, line, code)
-            case _:
-                pytest.fail(place)
+    page = (project / "README.md").read_text(encoding="utf-8")
+    pasted = [block for _, block, *_ in blocks(page, "python") if block.startswith("# src/")]
+    names = [re.match(r"# \S+/(\w+)\.py, ", block)[1] for block in pasted]
+    assert names == ["routes", "settings", "routes", "routes", "routes", "routes"]
+    for block in pasted:
+        put(block, project)
 
 
 def default(field: str) -> Callable[[Path], None]:
@@ -120,8 +98,7 @@ def add_transformer(project: Path) -> None:
 def add_training(project: Path) -> None:
     """The script of docs/your-own-model.md, as it stands."""
     page = (project / "docs" / "your-own-model.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(# train\.py\n.*?)^```$", page, re.M | re.S)
-    (project / "train.py").write_text(block, encoding="utf-8")
+    write_file(page, "train.py", project)
 
 
 def add_words(project: Path) -> None:
@@ -342,13 +319,6 @@ class Platform:
         self.project = project
         self.url = url
         self.text = (project / PAGE).read_text(encoding="utf-8")
-        self.blocks = re.findall(r"^```(\w+)\n(.*?)^```$", self.text, re.M | re.S)
-
-    def commands(self, heading: str) -> list[str]:
-        """What the page says to type in a section."""
-        section = self.text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-        blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)
-        return [line for block in blocks for line in block.splitlines()]
 
     def type(self, line: str) -> subprocess.CompletedProcess[str]:
         ended = processes.run(
@@ -369,7 +339,7 @@ class Platform:
         return ended
 
     def edit_pyproject(self) -> None:
-        (block,) = [text for kind, text in self.blocks if kind == "toml"]
+        (block,) = [block.text for block in blocks(self.text, "toml")]
         file = self.project / "pyproject.toml"
         text = file.read_text(encoding="utf-8")
         table = re.compile(r"^\[tool\.uv\.sources\]\n(?:.+\n)+", re.M)
@@ -401,16 +371,16 @@ def platform(generate: Render, tmp_path: Path) -> Iterator[Platform]:
 
 def test_one_engine_for_many_services_as_the_page_says(platform: Platform, tmp_path: Path) -> None:
     project, index = platform.project, tmp_path / "index" / "simple" / "serving-engine"
-    (build,) = platform.commands("Build it")
+    (build,) = commands(section(platform.text, "Build it"))
     platform.type(build)
     replace(project / "engine" / "pyproject.toml", 'version = "0.1.0"', 'version = "0.1.1"')
     platform.type(build)
     first, second = sorted((project / "dist").glob("*.whl"))
-    (place,) = [text.strip() for kind, text in platform.blocks if kind == "text"]
+    (place,) = [block.text.strip() for block in blocks(platform.text, "text")]
     assert Path(place) == Path("simple", "serving-engine", first.name)
     first.rename(index / first.name)
 
-    delete, *use = platform.commands("Use it")
+    delete, *use = commands(section(platform.text, "Use it"))
     platform.type(delete)
     assert not (project / "engine").exists()
     platform.edit_pyproject()
@@ -425,7 +395,7 @@ def test_one_engine_for_many_services_as_the_page_says(platform: Platform, tmp_p
     follow_ci(platform, platform.changes()[".github/workflows/ci.yml"])
 
     second.rename(index / second.name)
-    (upgrade,) = platform.commands("Upgrade it")
+    (upgrade,) = commands(section(platform.text, "Upgrade it"))
     platform.type(upgrade)
     assert platform.engine()[0] == "0.1.1"
 

@@ -15,7 +15,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from socket import create_server
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ import yaml
 from . import processes
 from .conftest import ROOT, Render, Run, clean_environment, passed, source_of
 from .environments import python_with
+from .servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -208,11 +208,6 @@ def image(speaking: Path) -> dict[str, Any]:
     (entrypoint,) = re.findall(r"^ENTRYPOINT (.*)$", text, re.M)
     variables = dict(re.findall(r"\b([A-Z_]+)=(\S+)", "".join(re.findall(r"^ENV .*$", text, re.M))))
     return {"entrypoint": json.loads(entrypoint), "variables": variables}
-
-
-def free_port() -> int:
-    with create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_sagemaker(

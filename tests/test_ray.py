@@ -17,9 +17,9 @@ import yaml
 
 from . import processes
 from .conftest import ROOT, Render, clean_environment, environment_of, passed, uv
+from .servers import free_port
 from .services import OK, Clients, package, wait_until
 from .test_protocols import ask, ask_with
-from .test_rolling_update import free_port
 
 pytestmark = [
     pytest.mark.slow,

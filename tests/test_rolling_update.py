@@ -16,6 +16,7 @@ from typing import Self
 import pytest
 
 from . import processes
+from .servers import free_port
 from .services import OK, PATIENCE, Clients, Service, package, wait_until
 
 pytestmark = [
@@ -96,11 +97,6 @@ class HAProxy:
     def wait_for(self, status: str, port: int) -> None:
         """Wait until the service at a port is UP, or DOWN, and checked."""
         wait_until(lambda: self.statistics(port)["status"] == status)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def without(options: str, configuration: str) -> str:

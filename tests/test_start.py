@@ -14,6 +14,7 @@ import pytest
 
 from . import processes
 from .conftest import ROOT, clean_environment
+from .markdown import commands, section
 from .rendering import copy_template, make_repository
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
@@ -21,11 +22,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 PATIENCE = 120
 
 
-def blocks() -> list[list[str]]:
-    """The lines of each block of commands in that section."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition("\n## Start\n")[2].partition("\n## ")[0]
-    return [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S)]
+def what_to_type() -> list[str]:
+    """The commands of that section."""
+    return commands(section((ROOT / "README.md").read_text(encoding="utf-8"), "Start"))
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def generate(line: str, template: Path, folder: Path, variables: dict[str, str])
 def test_uv_alone_leads_to_a_prediction(
     template: Path, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    (make, change, serve), (example, ask), _ = blocks()
+    make, change, serve, example, ask, _ = what_to_type()
     home = tmp_path / "home"
     home.mkdir()
     project = generate(make, template, home, variables)
@@ -114,7 +113,7 @@ def test_uv_alone_leads_to_a_prediction(
 def test_crufts_project_is_linked_from_the_start(
     template: Path, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    _, _, (create,) = blocks()
+    *_, create = what_to_type()
     home = tmp_path / "home"
     home.mkdir()
     project = generate(create, template, home, variables)

@@ -8,6 +8,8 @@ import pytest
 
 from . import processes
 from .conftest import ROOT
+from .dev.checks import types_elsewhere
+from .dev.project import Project
 from .rendering import PROJECT, in_project, load_hook
 from .test_layout import tracked
 
@@ -34,8 +36,7 @@ def test_a_path_is_short_enough_for_windows_below_a_folder_of_sixty_characters()
 
 
 def test_no_name_is_reserved_and_no_two_differ_in_case_alone() -> None:
-    repository = {path for path in tracked(ROOT) if not path.startswith(PROJECT)}
-    for paths in (rendered_paths("iris-service"), repository):
+    for paths in (rendered_paths("iris-service"), tracked(ROOT)):
         assert len({path.lower() for path in paths}) == len(paths)
         for path in paths:
             for name in path.split("/"):
@@ -43,9 +44,12 @@ def test_no_name_is_reserved_and_no_two_differ_in_case_alone() -> None:
                 assert not re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name), path
 
 
-def test_the_template_itself_has_no_name_that_windows_refuses() -> None:
-    for path in tracked(ROOT):
-        assert not re.search(r'[<>:"|?*\\]', path), path
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_the_types_of_the_engine_hold_on_macos_and_windows(
+    tmp_path: Path, environment: Path
+) -> None:
+    assert types_elsewhere(Project(ROOT, tmp_path, {}, environment))
 
 
 def test_every_checkout_of_the_template_has_the_line_ends_of_its_commit() -> None:

@@ -4,16 +4,17 @@
 """
 
 import os
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from .conftest import ROOT, clean_environment, source_of
+from .markdown import Block, blocks
 from .rendering import copy_template, make_repository
+from .servers import free_port
 from .terminal import Terminal
-from .tutorial import Block, Seen, blocks, follow, matches, rewritten
+from .tutorial import Seen, follow, matches, rewritten
 
 PAGE = ROOT / "docs" / "tutorial" / "your-first-service.md"
 
@@ -29,9 +30,7 @@ def test_each_command_of_the_tutorial_shows_what_the_page_says(
     make_repository(template)
     (tmp_path / "reader").mkdir()
     (tmp_path / "none.yml").write_text("{}\n", encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     variables = clean_environment(
         COOKIECUTTER_CONFIG=str(tmp_path / "none.yml"),
         HOME=str(tmp_path),
@@ -56,6 +55,15 @@ def test_each_command_of_the_tutorial_shows_what_the_page_says(
         PAGE.write_text(rewritten(page, [each for each in seen if not each.agrees]), "utf-8")
     wrong = [f"{each.block.text}\nbut it was\n\n{each.text}" for each in seen if not each.agrees]
     assert not wrong, "\n\n".join(["the page shows", *wrong])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_command_sees_the_width_of_its_terminal_and_of_no_other(tmp_path: Path) -> None:
+    asked = f"{sys.executable} -c 'import shutil; print(shutil.get_terminal_size().columns)'"
+    with Terminal(clean_environment(COLUMNS="80"), 111) as terminal:
+        terminal.start(asked, tmp_path)
+        assert terminal.ended() == 0
+    assert terminal.shown == "111\n"
 
 
 LINE = (

@@ -25,6 +25,7 @@ import yaml
 
 from . import kept_releases, processes
 from .conftest import Run, passed
+from .edits import replace
 from .rendering import (
     PACKAGE,
     PROJECT,
@@ -107,13 +108,6 @@ def commit(folder: Path, tag: str) -> None:
 def git(folder: Path, *words: str) -> str:
     done = processes.run(["git", *words], cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.strip()
-
-
-def replace(file: Path, old: str, new: str) -> None:
-    """Replace text that must be there once."""
-    text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{file.name} has {text.count(old)} times: {old}"
-    file.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def append(file: Path, text: str) -> None:

@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +17,8 @@ import pytest
 
 from . import processes
 from .conftest import ROOT, Render, Run, clean_environment, passed
+from .markdown import blocks, put
+from .servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -59,19 +60,16 @@ class Reader:
     def __init__(self, project: Path) -> None:
         self.project = project
         self.text = (project / PAGE).read_text(encoding="utf-8")
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
+        self.port = free_port()
         self.service: subprocess.Popen[str] | None = None
         self.said: list[str] = []
         self.printed = ""
 
     def read(self) -> None:
         """Follow every block of the page, in order."""
-        blocks = re.findall(r"^```(\w+)\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
-        for kind, block in blocks:
+        for kind, block, *_ in blocks(self.text):
             if kind == "python":
-                name = block.splitlines()[0].removeprefix("# ")
-                (self.project / name).write_text(block, encoding="utf-8")
+                put(block, self.project)
             elif kind == "sh":
                 self.printed = ""
                 self.said = [self.type(line) for line in block.splitlines()]

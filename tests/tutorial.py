@@ -7,8 +7,7 @@ A block of Markdown says what to do, or shows what is to be seen then:
 * `text`: what the commands above have shown in the second terminal, all of it.
 * `log`: what the first terminal has shown since the last such block. `^C` in it is Ctrl-C, pressed
   there.
-* `python`: a file that its first line names, as `# train.py`; `# routes.py, at the end` adds to it,
-  and `# routes.py, in place of "..."` replaces a line of it.
+* `python`: a file that its first line names, or a change of one; see `put` in markdown.py.
 
 A page of the service that the prose between them names, as <http://127.0.0.1:8000/>, is opened. A
 line `…` stands for any lines. What differs from run to run is compared by its name in WILDCARDS.
@@ -22,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from .markdown import Block, blocks, put
 from .services import OK, PATIENCE, wait_until
 from .terminal import Terminal
 
@@ -44,15 +44,6 @@ DIGITS = re.compile(r"\d+\.\d{7,}(?:e-?\d+)?")
 """Numbers whose last digits depend on the processor."""
 
 
-class Block(NamedTuple):
-    """A block of the page: its kind and text, and where the text starts and ends in the page."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
-
-
 class Seen(NamedTuple):
     """What a block shows, and what was to be seen."""
 
@@ -62,12 +53,6 @@ class Seen(NamedTuple):
     @property
     def agrees(self) -> bool:
         return matches(self.block.text, self.text)
-
-
-def blocks(page: str) -> list[Block]:
-    """The blocks of a page, in its order."""
-    found = re.finditer(r"^```(\w+)\n(.*?)^```$", page, re.M | re.S)
-    return [Block(each[1], each[2], each.start(2), each.end(2)) for each in found]
 
 
 def rewritten(page: str, seen: list[Seen]) -> str:
@@ -120,7 +105,7 @@ def follow(
                 shown = wait_for_log(block, first, as_on_page)
                 yield Seen(block, as_on_page(shown))
             case "python":
-                write(there, text)
+                put(text, there)
             case kind:
                 raise AssertionError(f"nobody knows what to do with a block of {kind}")
 
@@ -140,24 +125,6 @@ def wait_for_log(block: Block, terminal: Terminal, as_on_page: Callable[[str], s
     with suppress(AssertionError):
         wait_until(lambda: matches(block.text, as_on_page(terminal.unread)))
     return terminal.read()
-
-
-def write(folder: Path, text: str) -> None:
-    """Make or change the file that the first line of a Python block names."""
-    head, _, code = text.partition("\n")
-    name, _, place = head.removeprefix("# ").partition(", ")
-    file = folder / name
-    if not place:
-        file.write_text(text, encoding="utf-8")
-        return
-    old = file.read_text(encoding="utf-8")
-    if place == "at the end":
-        new = old + ("" if code.startswith(" ") else "\n") + "\n" + code
-    else:
-        line = re.fullmatch('in place of "(.*)"', place)[1] + "\n"
-        assert old.count(line) == 1, f"{name} has no single line {line}"
-        new = old.replace(line, code)
-    file.write_text(new, encoding="utf-8")
 
 
 def matches(expected: str, seen: str) -> bool:

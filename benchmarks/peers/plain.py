@@ -1,13 +1,12 @@
 """The service that everybody writes first: lifespan, app.state, Depends, a sync handler."""
 
-import os
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-import joblib
 import numpy as np
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
+from scoring import load_scorer
 
 
 class Question(BaseModel):
@@ -20,18 +19,18 @@ class Answer(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI):
-    app.state.model = joblib.load(os.environ["MODEL_PATH"])
+    app.state.score = load_scorer()
     yield
 
 
-def get_model(request: Request) -> Any:
-    return request.app.state.model
+def get_scorer(request: Request) -> Any:
+    return request.app.state.score
 
 
 app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/predict")
-def predict(question: Question, model: Annotated[Any, Depends(get_model)]) -> Answer:
-    scores = model.predict_proba(np.asarray(question.instances))
+def predict(question: Question, score: Annotated[Any, Depends(get_scorer)]) -> Answer:
+    scores = score(np.asarray(question.instances))
     return Answer(predictions=scores.tolist())

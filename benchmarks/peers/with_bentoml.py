@@ -1,10 +1,8 @@
 """BentoML: one worker, adaptive batches of up to 64."""
 
-import os
-
 import bentoml
-import joblib
 import numpy as np
+from scoring import load_scorer
 
 
 @bentoml.service(
@@ -14,8 +12,8 @@ import numpy as np
 )
 class Predictor:
     def __init__(self):
-        self.model = joblib.load(os.environ["MODEL_PATH"])
+        self.score = load_scorer()
 
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=1000)
     def predict(self, instances: np.ndarray) -> np.ndarray:
-        return self.model.predict_proba(instances)
+        return self.score(instances)

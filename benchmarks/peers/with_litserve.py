@@ -2,14 +2,14 @@
 
 import os
 
-import joblib
 import litserve
 import numpy as np
+from scoring import load_scorer
 
 
 class Predictor(litserve.LitAPI):
     def setup(self, device):  # noqa: ARG002
-        self.model = joblib.load(os.environ["MODEL_PATH"])
+        self.score = load_scorer()
 
     def decode_request(self, request):
         return np.asarray(request["instances"])
@@ -18,7 +18,7 @@ class Predictor(litserve.LitAPI):
         return np.concatenate(inputs)
 
     def predict(self, x):
-        return self.model.predict_proba(x)
+        return self.score(x)
 
     def unbatch(self, output):
         return list(output[:, None, :])

@@ -148,15 +148,23 @@ class Site:
         parts: list[Any] = [{"Start": "index.md"}]
         for part, about in self.plan["parts"].items():
             entries: list[Any] = [f"{part}/index.md"]
-            grouped: set[str] = set()
-            for group in self.plan["groups"] if part == "how-to" else ():
-                names = [f"how-to/{entry['file']}" for entry in group["pages"]]
-                entries.append({group["title"]: names})
-                grouped.update(names)
-            rest = [name for name in self.names_in(part) if name not in grouped]
-            entries += [{"More": rest}] if grouped and rest else rest
+            for title, names in self.groups_of(part):
+                entries += [{title: names}] if title else names
             parts.append({about["title"]: entries})
         return parts
+
+    def groups_of(self, part: str) -> list[tuple[str, list[str]]]:
+        """The pages of a part but its first: titles of groups, each with its pages in order.
+
+        Pages of no group are under `More`, or under no title where there are no groups.
+        """
+        groups = [
+            (group["title"], [f"{part}/{entry['file']}" for entry in group["pages"]])
+            for group in (self.plan["groups"] if part == "how-to" else [])
+        ]
+        grouped = {name for _, names in groups for name in names}
+        rest = [name for name in self.names_in(part) if name not in grouped]
+        return groups + ([("More" if groups else "", rest)] if rest else [])
 
     def names_in(self, part: str) -> list[str]:
         """The pages of a part but its first, in order."""
@@ -175,17 +183,10 @@ class Site:
         for part, about in self.plan["parts"].items():
             if f"{part}/index.md" not in self.pages:
                 lines = [f"# {about['title']}", "", about["about"], ""]
-                grouped = self.plan["groups"] if part == "how-to" else []
-                listed = []
-                for group in grouped:
-                    names = [f"how-to/{entry['file']}" for entry in group["pages"]]
-                    lines += [f"## {group['title']}", "", *map(self._item, names), ""]
-                    listed += names
-                rest = [name for name in self.names_in(part) if name not in listed]
-                if grouped and rest:
-                    lines += ["## More", ""]
-                lines += map(self._item, rest)
-                self.pages[f"{part}/index.md"] = Page("\n".join(lines) + "\n", f"docs/{part}/x.md")
+                for title, names in self.groups_of(part):
+                    lines += [f"## {title}", ""] if title else []
+                    lines += [*map(self._item, names), ""]
+                self.pages[f"{part}/index.md"] = Page("\n".join(lines), f"docs/{part}/x.md")
 
     def _item(self, name: str) -> str:
         text = self.pages[name].text

@@ -4,7 +4,7 @@ make dev                   render a project, watch the template, check each chan
 make dev ARGS=--serve      and serve that project, which starts anew after each change
 make dev ARGS='--answers model_runtime=onnx protocols=all'    another project
 make lint                  linter and formatter on all of it (ARGS=--fix: mend what can be mended)
-make typecheck             mypy on the engine and on the owner's code
+make typecheck             mypy on the engine, for every system, and on the owner's code
 """
 
 import argparse

@@ -79,11 +79,11 @@ class Project:
     def _absent(self) -> set[str]:
         """The files that a project with these answers does not have."""
         answers = self._context["cookiecutter"]
+        optional = rendering.optional_files(answers["_optional"], self.package)
         return {
-            f"{row['folder']}/{name}".replace("PACKAGE", self.package).removeprefix("./")
-            for row in answers["_optional"]
-            for name in row["files"]
-            if any(answers[key] not in choices for key, choices in row["needs"].items())
+            path
+            for path, needs in optional.items()
+            if any(answers[key] not in choices for key, choices in needs.items())
         }
 
     def render_file(self, name: str) -> str | None:

@@ -146,7 +146,7 @@ GUARDS = [
     ),
     guard(
         "overrides reach the fast route",
-        "FastRoute._handle_fast",
+        "FastRoute.is_compiled",
         ignoring("dependency_overrides"),
         "test_fast_route",
     ),
@@ -157,6 +157,21 @@ GUARDS = [
         "test_fast_route",
     ),
     guard("own bits", "fast_path", never("array_equal"), "test_fast_paths"),
+    # Mixed columns without a DataFrame.
+    guard(
+        "own bits by columns",
+        "ServedEstimator._find_way_by_columns",
+        never("same_bits"),
+        "test_column_path",
+    ),
+    guard("integers that are exact floats", "_checks", never("EXACT"), "test_column_path"),
+    guard(
+        "nulls that decide on the type of a column",
+        "_checks",
+        never("None in columns"),
+        "test_column_path",
+    ),
+    guard("nulls in trial batches", "trial_batches", never("holds_null"), "test_column_path"),
     # Requests.
     guard("unknown columns", "RequestParser.check", never("len(row)"), "test_errors"),
     guard(
@@ -191,13 +206,13 @@ GUARDS = [
         "test_requests",
     ),
     guard("declared body size", "read_request", never("declared"), "test_requests"),
-    guard("true body size", "read_request", never("size > limit"), "test_errors", "test_requests"),
+    guard("true body size", "_read_body", never("size > limit"), "test_errors", "test_requests"),
     guard("rows of one call", "Batcher._call_model", always("split"), "test_batcher"),
     guard("rows that belong together", "Batcher._call_model", ignoring("split"), "test_batcher"),
     guard("body deadline", "RequestResponseCycle._wait", without("_too_slow"), "test_connection"),
     guard(
         "size of any body",
-        "RequestResponseCycle._next_chunk",
+        "RequestResponseCycle._take_body",
         never("body_bytes"),
         "test_connection",
     ),
@@ -349,7 +364,7 @@ GUARDS = [
     guard("NaN named", "InvalidJSON.because", never("_NOT_FINITE"), "test_errors"),
     guard(
         "clients that left",
-        "FastRoute._handle_fast",
+        "FastRoute.call",
         instead("CANCEL_ON_DISCONNECT", "scope[CANCEL_ON_DISCONNECT] = False"),
         "test_faults",
     ),
@@ -477,6 +492,18 @@ GUARDS = [
         without("inline_seconds = 0.0"),
         "test_batcher",
     ),
+    guard(
+        "one slow call is no slow model",
+        "Batcher._run_inline",
+        always("self._to_forgive > SLOW_CALLS"),
+        "test_batcher",
+    ),
+    guard(
+        "quick calls make up for slow ones",
+        "Batcher._run_inline",
+        without("self._to_forgive -= 1"),
+        "test_batcher",
+    ),
     guard("a page only where no other route is", "OpenRoute.matches", never("any("), "test_page"),
     guard(
         "the pages are what needs no key",
@@ -499,7 +526,7 @@ GUARDS = [
     ),
     guard(
         "a line end after an answer",
-        "FastRoute._handle_fast",
+        "FastRoute.encode",
         swap("orjson.OPT_APPEND_NEWLINE", "0"),
         "test_requests",
     ),
@@ -1278,6 +1305,53 @@ GUARDS = [
     ),
     guard("texts in the page of drift", "drift_page", swap("escape(note)", "note"), "test_drift"),
     guard("an owner's own card", "_card", never("text is None"), "test_model_card"),
+    # The short way of a request.
+    guard(
+        "layers of the owner's around routes",
+        "ShortWay.__init__",
+        instead("_is_innermost", "self._is_innermost = True"),
+        "test_short_way",
+    ),
+    guard(
+        "no body for HEAD on the short way",
+        "RequestResponseCycle.respond",
+        never('"HEAD"'),
+        "test_short_way",
+    ),
+    guard("routes in front", "ShortWay._find", never("FastRoute"), "test_short_way"),
+    guard(
+        "exceptions go through FastAPI's layers",
+        "ShortWay.__call__",
+        instead("Outcome(error=error)", "raise"),
+        "test_short_way",
+    ),
+    guard(
+        "root path on the short way",
+        "Entry.__call__",
+        ignoring("root_path"),
+        "test_short_way",
+        module="short_way",
+    ),
+    guard("FastAPI's telemetry", "Entry._find", never("tracing"), "test_short_way"),
+    guard("a wrapped application", "configure", always("entry.app"), "test_short_way"),
+    guard(
+        "what wraps the engine's middleware",
+        "_Response.respond",
+        never("isinstance"),
+        "test_short_way",
+    ),
+    guard(
+        "a body that was begun to be read",
+        "RequestResponseCycle.whole_body",
+        ignoring("begun"),
+        "test_short_way",
+    ),
+    guard(
+        "a client that does not read",
+        "RequestResponseCycle.respond",
+        ignoring("write_paused"),
+        "test_short_way",
+    ),
     # What other systems lack.
     guard(
         "several workers of predict need Linux", "scoring", never('"linux"'), "test_other_systems"

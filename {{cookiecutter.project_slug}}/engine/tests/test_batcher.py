@@ -3,15 +3,15 @@
 import asyncio
 import random
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from serving_engine.errors import DeadlineExceeded, NotAnException, QueueFull
-from serving_engine.inference.batcher import PIECE, Batcher, QueueLimits
+from serving_engine.inference.batcher import FORGIVEN_BY, PIECE, Batcher, QueueLimits
 from serving_engine.inference.prediction_threads import PredictionThreads
 from serving_engine.schema.predictions import Outputs
 from serving_engine.schema.request_parser import Rows, Values
@@ -221,32 +221,65 @@ async def test_a_request_larger_than_the_queue_is_served_when_idle(
 
 
 @in_event_loop
-async def test_a_quick_model_is_called_in_the_event_loop_until_it_is_slow(
+async def test_a_quick_model_is_called_in_the_event_loop(
     make: MakeBatcher, model: GatedModel
 ) -> None:
     """Requests larger than a batch are always predicted in a thread."""
     threads: list[str] = []
-    seconds = 0.0
 
     def predict(batch: Values) -> Outputs:
         threads.append(threading.current_thread().name)
-        time.sleep(seconds)
         return model(batch)
 
     batcher = make(batch_rows=4)
     batcher._predict = predict
-    batcher.inline_seconds = 0.001
+    batcher.inline_seconds = 1.0
     outputs = await asyncio.gather(*[batcher.predict(rows(n), PATIENCE) for n in range(6)])
     assert [each.values.tolist() for each in outputs] == [[n * 2] for n in range(6)]
     await batcher.predict(rows(*range(5)), PATIENCE)
-    seconds = 0.05
-    await batcher.predict(rows(1), PATIENCE)
-    seconds = 0.0
-    await batcher.predict(rows(1), PATIENCE)
 
     here = threading.current_thread().name
-    assert threads == [here, here, "predict-0", here, "predict-0"]
+    assert threads == [here, here, "predict-0"]
     assert model.batches[:2] == [[0, 1, 2, 3], [4, 5]]
+
+
+QUICK, SLOW = 0.0, 0.02
+
+
+@pytest.mark.parametrize(
+    ("calls", "leaves"),
+    [
+        ([SLOW] * 2, False),
+        ([SLOW] * 3, True),
+        ([SLOW, SLOW, QUICK, SLOW], True),
+        (([SLOW] + [QUICK] * FORGIVEN_BY) * 5, False),
+        (([SLOW] + [QUICK] * (FORGIVEN_BY // 2)) * 5, True),
+    ],
+)
+@in_event_loop
+async def test_a_model_leaves_the_event_loop_when_its_calls_are_slow_again_and_again(
+    make: MakeBatcher, monkeypatch: pytest.MonkeyPatch, calls: list[float], leaves: bool
+) -> None:
+    """A call now and then is slow because the machine ran something else."""
+    now = 0.0
+    here = threading.current_thread()
+    callers: list[threading.Thread] = []
+
+    def predict(batch: Values) -> Outputs:
+        nonlocal now
+        now += seconds
+        callers.append(threading.current_thread())
+        return Outputs(np.zeros(len(batch)))
+
+    clock = SimpleNamespace(perf_counter=lambda: now)
+    monkeypatch.setattr("serving_engine.inference.batcher.time", clock)
+    batcher = make()
+    batcher._predict = predict
+    batcher.inline_seconds = 0.001
+    for seconds in [*calls, QUICK]:  # noqa: B007 - `predict` reads it
+        await batcher.predict(rows(1), PATIENCE)
+    assert callers[0] is here
+    assert (callers[-1] is not here) == leaves
 
 
 @in_event_loop

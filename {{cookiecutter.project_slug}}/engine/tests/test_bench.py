@@ -32,6 +32,7 @@ def test_it_starts_the_service_measures_it_and_writes_what_it_found(
     run: Command, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ENGINE)
+    monkeypatch.setenv("SERVING_LOG_LEVEL", "error")
     output = tmp_path / "found"
     done = run("bench", "--model-dir", str(model_dir), "--output", str(output), *QUICK)
     assert done.code == 0, done.err

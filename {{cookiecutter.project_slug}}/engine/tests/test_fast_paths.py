@@ -15,22 +15,58 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, Ridge
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import (
+    ARDRegression,
+    BayesianRidge,
+    ElasticNet,
+    ElasticNetCV,
+    HuberRegressor,
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    Ridge,
+    RidgeCV,
+    SGDRegressor,
+    TheilSenRegressor,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
+from sklearn.svm import LinearSVR
+from sklearn.tree import (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreeClassifier,
+    ExtraTreeRegressor,
+)
 
 iris = load_iris()
 diabetes = load_diabetes()
 BINARY = iris.target == 0
 
+OTHER_LINEAR = [
+    ARDRegression(),
+    BayesianRidge(),
+    ElasticNetCV(cv=2),
+    HuberRegressor(),
+    LassoCV(cv=2),
+    LinearSVR(),
+    RidgeCV(),
+    SGDRegressor(),
+    TheilSenRegressor(max_subpopulation=50, max_iter=5),
+]
 CLASSIFIERS = [
     (LogisticRegression(max_iter=500), iris.target),
     (make_pipeline(StandardScaler(), LogisticRegression()), iris.target),
     (make_pipeline(StandardScaler(with_mean=False), LogisticRegression()), BINARY),
     (make_pipeline(StandardScaler(with_std=False), LogisticRegression()), BINARY),
+    (make_pipeline(RobustScaler(), LogisticRegression()), iris.target),
+    (make_pipeline(MinMaxScaler(clip=True), LogisticRegression()), iris.target),
     (DecisionTreeClassifier(max_depth=3, random_state=0), iris.target),
+    (ExtraTreeClassifier(max_depth=3, random_state=0), iris.target),
+    (LogisticRegressionCV(cv=2, max_iter=500), iris.target),
     (RandomForestClassifier(7, max_depth=4, random_state=0), iris.target),
     (make_pipeline(StandardScaler(), ExtraTreesClassifier(7, random_state=0)), BINARY),
 ]
@@ -39,6 +75,9 @@ REGRESSORS = [
     (LinearRegression(), np.column_stack([diabetes.target, -diabetes.target])),
     (make_pipeline(StandardScaler(), Ridge()), diabetes.target),
     (ElasticNet(), diabetes.target),
+    *((estimator, diabetes.target) for estimator in OTHER_LINEAR),
+    (DecisionTreeRegressor(max_depth=4, random_state=0), diabetes.target),
+    (ExtraTreeRegressor(max_depth=4, random_state=0), diabetes.target),
     (RandomForestRegressor(7, random_state=0), diabetes.target),
     (ExtraTreesRegressor(7, random_state=0), diabetes.target),
 ]
@@ -147,3 +186,35 @@ def test_a_forest_that_accepts_null_uses_its_fast_path_for_rows_without_null() -
     assert not calls
     assert np.array_equal(estimator(with_null).probabilities, predict_proba(with_null))
     assert calls
+
+
+@pytest.mark.parametrize("clipped", [True, False])
+def test_nulls_that_are_filled_have_a_fast_path(clipped: bool) -> None:
+    scaler = MinMaxScaler((0, 2), clip=True) if clipped else StandardScaler()
+    with_null = iris.data.copy()
+    with_null[::3, 1] = np.nan
+    pipeline = make_pipeline(SimpleImputer(), scaler, LogisticRegression(max_iter=500))
+    pipeline.fit(with_null, iris.target)
+    columns = [Column(name=name, nullable=True) for name in "abcd"]
+    served = ServedEstimator(pipeline, Signature(layout="array", inputs=columns, **CLASSES))
+    expected = [pipeline.predict_proba(rows * 3) for rows in (with_null[:1], with_null)]
+    served.use_fast_path(iris.data[:8].tolist())
+    pipeline.predict_proba = None
+    for rows, probabilities in zip((with_null[:1], with_null), expected, strict=True):
+        assert np.array_equal(served(rows * 3).probabilities, probabilities)
+
+
+def test_an_imputer_that_differs_for_nulls_has_no_fast_path() -> None:
+    class Shifted(SimpleImputer):
+        """Named like scikit-learn's SimpleImputer, with other values in place of nulls."""
+
+        def transform(self, rows: Any) -> Any:
+            return super().transform(rows) + np.isnan(rows)
+
+    Shifted.__name__, Shifted.__module__ = "SimpleImputer", "sklearn.impute"
+    estimator = make_pipeline(Shifted(), LinearRegression()).fit(diabetes.data, diabetes.target)
+    examples = diabetes.data[:8]
+    with_null = examples.copy()
+    with_null[:, 2] = np.nan
+    assert fast_path(estimator, examples) is not None
+    assert fast_path(estimator, examples, [with_null]) is None

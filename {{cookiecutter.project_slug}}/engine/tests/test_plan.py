@@ -6,6 +6,7 @@ import math
 import random
 import re
 import selectors
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from serving_engine.cli.plan import sizing
 from serving_engine.cli.plan.measure import Measurement, Memory
 from serving_engine.cli.plan.report import kubernetes, plan_lines
 from serving_engine.cli.plan.simulate import LATE, REFUSED, Worker, replay, simulate
@@ -319,16 +321,21 @@ def test_it_measures_the_service_and_plans_for_a_load(
     run: Command, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ENGINE)
+    monkeypatch.setattr(sizing, "_REQUESTS", 2000)
     output = tmp_path / "found"
-    options = ["--model-dir", str(model_dir), "--output", str(output), "--seconds", "0.1"]
+    options = ["--model-dir", str(model_dir), "--output", str(output), "--seconds", "0.05"]
     done = run("plan", "--rps", "200", "--p99", "5s", "--cpu", "2", *options)
     assert done.code == 0, done.err
     assert done.out.startswith("measured     test 1 with Python ")
     assert "\nreplicas     2, of which one may be lost\n" in done.out
     document = json.loads((output / "plan.json").read_text())
     measured = document["measured"]
-    assert measured["request_seconds"] > 0
     assert measured["in_event_loop"]
+    assert measured["start_seconds"] > 0
+    if sys.platform == "linux":
+        memory = measured["memory_bytes"]
+        assert 0 < memory["worker"] < memory["process"]
+        assert document["memory_bytes"] == memory["base"] + 2 * memory["worker"]
     assert [load["requests_per_second"] for load in document["loads"]] == [200, 200, 400, 2000]
     assert ET.fromstring((output / "plan.svg").read_text()).tag.endswith("svg")  # noqa: S314
     assert (output / "plan.yaml").read_text() in done.out

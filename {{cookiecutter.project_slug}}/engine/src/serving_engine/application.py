@@ -24,6 +24,7 @@ from .web.openapi import install_openapi
 from .web.page import OpenRoute, PageRoute
 from .web.problem_details import install_problem_details, internal_error_response
 from .web.request_middleware import RequestMiddleware
+from .web.short_way import Entry, ShortWay
 from .web.swagger_ui import remove_fastapi_pages, swagger_ui_routes
 
 EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Inference-Header-Content-Length")
@@ -33,7 +34,7 @@ EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Inference-Header-Content-Leng
 def install(app: FastAPI, settings: ServingSettings) -> None:
     """Install everything on an application but the lifespan and the service's own routes.
 
-    It sets `app.state.settings`, `.metrics`, `.tracer`, `.readiness`, `.protocols` and
+    It sets `app.state.settings`, `.metrics`, `.tracer`, `.readiness`, `.entry`, `.protocols` and
     `.versions`. It adds the middleware for request ids, logs, traces, metrics, API keys and CORS;
     the routes `/livez`, `/readyz`, `/metrics`, `/model` and those of every protocol; the pages at
     `/` and `/docs`, in place of FastAPI's `/docs` and `/redoc`; errors as problem details
@@ -47,12 +48,14 @@ def install(app: FastAPI, settings: ServingSettings) -> None:
     app.state.tracer = tracer = Tracer(app.title, app.version)
     app.state.metrics.count_dropped_traces = lambda: tracer.dropped
     app.state.readiness = Readiness()
+    app.state.entry = Entry(app)
     app.state.protocols = find_protocols()
     app.state.versions = engine_and_template()
     app.root_path = settings.root_path or app.root_path
     remove_fastapi_pages(app)
     pages = _pages(settings)
     app.router.routes += pages
+    app.add_middleware(ShortWay, router=app.router)  # the innermost: the first that is added
     if settings.api_keys:
         app.add_middleware(
             RequireAPIKey, keys=settings.api_keys, probes=probes(app), open_routes=pages

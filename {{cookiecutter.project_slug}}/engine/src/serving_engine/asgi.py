@@ -26,3 +26,23 @@ CLIENT_CLOSED_REQUEST = 499
 
 class ResponseTruncated(Exception):
     """Makes the server close a connection whose response has begun; the log has the reason."""
+
+
+class Responder:
+    """An object whose method is the `send` of a request, and which can respond in one call."""
+
+    def respond(self, status: int, headers: list[Header], body: bytes) -> bool:
+        """Send a whole response as if by its two messages; False if it must be sent by those.
+
+        headers: not checked again, so only those of the engine: names in lower case, Content-Length
+        among them, and no Connection.
+        """
+        raise NotImplementedError
+
+
+class BodyHolder:
+    """An object whose method is the `receive` of a request, and which may have its whole body."""
+
+    def whole_body(self) -> bytes | None:
+        """Return the body as `receive` would; None if it is not complete or was received."""
+        raise NotImplementedError

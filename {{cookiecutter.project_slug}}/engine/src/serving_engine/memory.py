@@ -6,6 +6,7 @@ ended the process by a signal. NumPy and Python raise MemoryError.
 """
 
 import mmap
+import sys
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ _SMALL = 2**20
 
 def reserve(size: int) -> None:
     """Raise MemoryError unless `size` bytes can be allocated; they are free again afterwards."""
-    if size > _SMALL and hasattr(mmap, "MAP_ANONYMOUS"):
+    if size > _SMALL and sys.platform != "win32":
         try:
             mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
         except OSError:

@@ -156,8 +156,8 @@ class ServingSettings(BaseSettings):
     """A model that predicts a full batch within this many seconds, measured at start, is called in
     the event loop, which costs less than handing the batch to a thread and back. That is only done
     with models whose time depends on the number of rows alone: linear models, trees and forests.
-    All others run in a thread, and so does a model after its first slow call. 0 runs every model in
-    a thread."""
+    All others run in a thread, and so does a model once its calls are slow again and again. 0 runs
+    every model in a thread."""
 
     stuck_timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which a call of the model is stuck: /readyz returns 503 until it ends, and with

@@ -7,6 +7,7 @@ with its body, and `receive` raises for a body that is too large or too slow.
 import asyncio
 import logging
 import re
+from collections.abc import Iterable
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -16,8 +17,10 @@ from ..asgi import (
     CANCEL_ON_DISCONNECT,
     CLIENT_DISCONNECTED,
     App,
+    BodyHolder,
     Header,
     Message,
+    Responder,
     ResponseTruncated,
     Scope,
 )
@@ -54,7 +57,7 @@ class CycleConnection(Protocol):
     def fail(self, cycle: "RequestResponseCycle", error: RequestError) -> None: ...
 
 
-class RequestResponseCycle:
+class RequestResponseCycle(BodyHolder, Responder):
     """One request on its connection. The application is called with `receive` and `send`."""
 
     def __init__(self, connection: CycleConnection, scope: Scope, keep_alive: bool) -> None:
@@ -135,19 +138,28 @@ class RequestResponseCycle:
         """
         while not (self.disconnected or self.complete):
             if self._chunks or not (self.more_body or self._ended):
-                return self._next_chunk()
+                body = self._take_body()
+                return {"type": "http.request", "body": body, "more_body": self.more_body}
             self._connection.flow.resume_reading()
             await self._wait()
         return {"type": "http.disconnect"}
 
-    def _next_chunk(self) -> Message:
+    def whole_body(self) -> bytes | None:
+        """Return the whole body, if it has arrived before anything was received of it."""
+        begun = self._ended or self._unread < self.received
+        if begun or self.more_body or self.disconnected or self.complete:
+            return None
+        return self._take_body()
+
+    def _take_body(self) -> bytes:
+        """Return what has arrived. Raises BodyTooLarge."""
         body = b"".join(self._chunks)
         self._chunks.clear()
         self._unread = 0
         if self.received > self._connection.limits.body_bytes:
             raise BodyTooLarge.over(self._connection.limits.body_bytes)
         self._ended = not self.more_body
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        return body
 
     async def _wait(self) -> None:
         loop = self._connection.loop
@@ -185,23 +197,47 @@ class RequestResponseCycle:
             await asyncio.sleep(0)  # so that an endless response can be cancelled
             return
         if message["type"] == "http.response.start" and not self.started:
-            self._start_response(message)
+            self._start_response(message["status"], message.get("headers", ()))
         elif message["type"] == "http.response.body" and self.started and not self.complete:
             self._send_body(message.get("body", b""), message.get("more_body", False))
         else:
             raise RuntimeError(f"unexpected ASGI message {message['type']}")
 
-    def _start_response(self, message: Message) -> None:
-        """Compose the response's head; it is written with the first part of the body."""
-        status = message["status"]
+    def respond(self, status: int, headers: list[Header], body: bytes) -> bool:
+        """Send a whole response, unless the client must read first, or has disconnected."""
+        if self._connection.flow.write_paused or self.disconnected or self.started:
+            return False
+        if self.scope["method"] == "HEAD":
+            return False
+        parts = self._begin_head(status)
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body)
+        self.started = True
+        self._connection.transport.write(b"".join(parts))
+        self._end()
+        return True
+
+    def _begin_head(self, status: int) -> list[bytes]:
+        """The first lines of the response: its status and the headers of every response."""
         lines = [STATUS_LINE[status]]
         for name, value in self._connection.default_headers():
             if name == b"connection":
                 self.keep_alive = False
             else:
                 lines += (name, b": ", value, b"\r\n")
+        return lines
+
+    def _end(self) -> None:
+        self.complete = True
+        self.wake()
+        self._connection.on_cycle_complete(self)
+
+    def _start_response(self, status: int, headers: Iterable[Header]) -> None:
+        """Compose the response's head; it is written with the first part of the body."""
+        lines = self._begin_head(status)
         length = None
-        for name, value in message.get("headers", ()):
+        for name, value in headers:
             if (name not in _KNOWN_NAMES and not _NAME.fullmatch(name)) or _INVALID_VALUE.search(
                 value
             ):
@@ -244,6 +280,4 @@ class RequestResponseCycle:
         if parts:
             self._connection.transport.write(b"".join(parts))
         if not more_body:
-            self.complete = True
-            self.wake()
-            self._connection.on_cycle_complete(self)
+            self._end()

@@ -71,13 +71,24 @@ def fill_scope(scope: Scope, method: bytes, url: bytes, version: str) -> None:
 
     scope: has `root_path`. Raises ValueError or HttpParserInvalidURLError for an invalid URL.
     """
-    parsed = httptools.parse_url(url)
-    path = parsed.path.decode("ascii")
+    path, raw_path, query = _parse_url(url)
+    root_path: str = scope["root_path"]
     scope["method"] = method.decode("ascii")
     scope["http_version"] = version
-    scope["path"] = scope["root_path"] + (unquote(path) if "%" in path else path)
-    scope["raw_path"] = scope["root_path"].encode("ascii") + parsed.path
-    scope["query_string"] = parsed.query or b""
+    scope["path"] = root_path + path if root_path else path
+    scope["raw_path"] = root_path.encode("ascii") + raw_path if root_path else raw_path
+    scope["query_string"] = query
+
+
+@lru_cache(maxsize=64)
+def _parse_url(url: bytes) -> tuple[str, bytes, bytes]:
+    """The decoded path, the path and the query. Cached: most requests are for few different URLs.
+
+    url: within the limit of its length, so that the cache is small.
+    """
+    parsed = httptools.parse_url(url)
+    path = parsed.path.decode("ascii")
+    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
 
 
 def without_upgrade(method: bytes, url: bytes, fields: Sequence[Header]) -> bytes:

@@ -28,8 +28,11 @@ Observe = Callable[[Values, Outputs], None]
 
 NOT_FINITE = "The model's output for this input is not a finite number."
 TOO_SLOW = 10
-"""After a call that took over 10 times `inline_seconds`, inline prediction is switched off: what
-was slow once may be slow again, for all clients."""
+"""A call in the event loop is slow if it takes over 10 times `inline_seconds`."""
+SLOW_CALLS = 2
+FORGIVEN_BY = 10
+"""10 quick calls make up for a slow one. With more than 2 slow ones left, inline prediction is
+switched off. A single one is no evidence: the machine may have run something else meanwhile."""
 PIECE = 16
 """A large request is predicted in pieces of 16 full batches. With smaller pieces, a forest takes
 three times as long as in one call; in one call, memory has no bound."""
@@ -104,6 +107,8 @@ class Batcher:
         self._observe: Observe | None = None
         self.inline_seconds = 0.0
         """A call that takes at most this long may run in the event loop; 0: all run in threads."""
+        self._to_forgive = 0
+        """Quick calls that would make up for the slow ones so far."""
 
     def record_in(self, metrics: Metrics, observe: Observe | None) -> None:
         """Count in these metrics from now on.
@@ -193,8 +198,12 @@ class Batcher:
     def _run_inline(self, batch: list[Job], rows: int) -> None:
         outcomes, started, seconds = self._run_batch(batch)
         if seconds > TOO_SLOW * self.inline_seconds:
-            logger.warning("a call took %.1f ms: calls go to a thread from now on", seconds * 1000)
-            self.inline_seconds = 0.0
+            self._to_forgive += FORGIVEN_BY
+            if self._to_forgive > SLOW_CALLS * FORGIVEN_BY:
+                logger.warning("calls are slow (%.1f ms): they go to a thread now", seconds * 1000)
+                self.inline_seconds = 0.0
+        elif self._to_forgive:
+            self._to_forgive -= 1
         self._resolve(batch, rows, outcomes, started, seconds)
 
     def _next_batch(self, now: float) -> list[Job]:

@@ -48,7 +48,8 @@ def bind_each(host: str, port: int, count: int) -> list[socket.socket]:
     The first bind does not allow sharing, so two services detect each other; the sockets that are
     bound afterwards share the port. Raises the errors of `bind`.
     """
-    assert sys.platform != "win32"  # noqa: S101 - which has no SO_REUSEPORT
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no SO_REUSEPORT")
     first = bind(host, port)
     listeners = [first]
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

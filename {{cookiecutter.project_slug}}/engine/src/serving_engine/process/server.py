@@ -63,8 +63,10 @@ def configure(app: ServedApp, settings: ServingSettings) -> uvicorn.Config:
         metrics=app.state.metrics,
         format_error=app.state.format_error,
     )
+    entry = app.state.entry
     config = uvicorn.Config(
-        app,
+        entry if entry.app is app else app,  # the service may have wrapped the application
+        interface="asgi3",
         http=connection,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",

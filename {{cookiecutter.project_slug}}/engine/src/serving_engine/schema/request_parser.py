@@ -40,7 +40,7 @@ _CELL_BYTES = 160
 Values = CellRows | NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class Rows:
     """The validated rows of one request.
 

@@ -95,9 +95,7 @@ def nonblocking_writer(fd: int) -> Write:
 
 def _write_while_ready(fd: int, data: bytes) -> int:
     """Write to a file that other processes may write to as well."""
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
     written = 0
-    while written < len(data) and poll.poll(0):
+    while written < len(data) and select.select([], [fd], [], 0)[1]:
         written += os.write(fd, data[written : written + _ATOMIC])
     return written

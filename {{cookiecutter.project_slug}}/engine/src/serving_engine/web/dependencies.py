@@ -16,13 +16,13 @@ from .read_request import read_request
 
 async def get_settings(request: Request) -> ServingSettings:
     """Return the settings of the application."""
-    settings: ServingSettings = request.app.state.settings
+    settings: ServingSettings = request.app.state["settings"]
     return settings
 
 
 async def get_model(request: Request) -> Model:
     """Return the model that the lifespan loaded: one object for all requests of this process."""
-    model: Model = request.app.state.model
+    model: Model = request.app.state["model"]
     return model
 
 

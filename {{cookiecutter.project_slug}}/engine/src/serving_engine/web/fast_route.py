@@ -10,7 +10,7 @@ requests while `app.dependency_overrides` is set, are handled by FastAPI.
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from inspect import Parameter, iscoroutinefunction, signature
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -20,18 +20,28 @@ from fastapi.routing import _FASTAPI_SCOPE_KEY, APIRoute, request_response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..asgi import CANCEL_ON_DISCONNECT
+from ..asgi import CANCEL_ON_DISCONNECT, RawResponse
 
 Call = Callable[..., Awaitable[Any]]
 Step = tuple[Call, tuple[int, ...]]
 """A call, and the number of the value for each argument: value 0 is the request, value n is the
 result of step n."""
 
+OUTCOME = "serving.outcome"
+"""In the scope of a request whose handler was called already: see `short_way.py`."""
+
 _SUPPORTED = frozenset(
     {"call", "dependencies", "name", "path", "request_param_name", "use_cache", "scope"}
 )
 """Fields of a `Dependant` that are supported here. FastAPI handles a route with any other field
 set, such as one that a later release adds."""
+
+
+class Outcome(NamedTuple):
+    """What the handler returned, or the exception that it raised."""
+
+    result: Any = None
+    error: Exception | None = None
 
 
 class FastRoute(APIRoute):
@@ -50,18 +60,18 @@ class FastRoute(APIRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match a request; without the regular expression if the path is exactly the route's."""
-        if self._matches_exactly(scope):
+        if self.matches_exactly(scope):
             return Match.FULL, {"endpoint": self.endpoint, "path_params": {}, "route": self}
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request that matched."""
-        if self._matches_exactly(scope):
+        if self.matches_exactly(scope):
             await self._handle_fast(scope, receive, send)
         else:
             await super().handle(scope, receive, send)
 
-    def _matches_exactly(self, scope: Scope) -> bool:
+    def matches_exactly(self, scope: Scope) -> bool:
         """Return whether a request has exactly this path, with no router or mount in between."""
         return (
             scope["path"] == self._path
@@ -70,25 +80,43 @@ class FastRoute(APIRoute):
             and _FASTAPI_SCOPE_KEY not in scope
         )
 
-    async def _handle_fast(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = scope["app"]
+    def is_compiled(self, app: FastAPI) -> bool:
+        """Return whether `call` does what FastAPI would do for a request to this application."""
+        return self._steps is not None and not app.dependency_overrides
+
+    async def call(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        """Call the dependencies and the handler; return its result, or raise its exception."""
         scope[CANCEL_ON_DISCONNECT] = True
-        if self._steps is None or app.dependency_overrides:
-            await self._fastapi_handler(app)(scope, receive, send)
-            return
         values: list[Any] = [Request(scope, receive, send)]
-        for call, arguments in self._steps:
+        for call, arguments in self._steps or ():
             values.append(await call(*[values[number] for number in arguments]))
-        result = values[-1]
-        if isinstance(result, Response):
-            await result(scope, receive, send)
-            return
+        return values[-1]
+
+    def encode(self, result: Any) -> RawResponse:
+        """Make the response of a result that is no `Response`."""
         body = orjson.dumps(result, jsonable_encoder, orjson.OPT_APPEND_NEWLINE)
         headers = [
             (b"content-length", b"%d" % len(body)),
             (b"content-type", b"application/json"),
         ]
-        status = self.status_code or 200
+        return self.status_code or 200, headers, body
+
+    async def _handle_fast(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = scope["app"]
+        outcome: Outcome | None = scope.pop(OUTCOME, None)
+        if outcome is None and not self.is_compiled(app):
+            scope[CANCEL_ON_DISCONNECT] = True
+            await self._fastapi_handler(app)(scope, receive, send)
+            return
+        if outcome is None:
+            outcome = Outcome(await self.call(scope, receive, send))
+        elif outcome.error is not None:
+            raise outcome.error
+        result = outcome.result
+        if isinstance(result, Response):
+            await result(scope, receive, send)
+            return
+        status, headers, body = self.encode(result)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

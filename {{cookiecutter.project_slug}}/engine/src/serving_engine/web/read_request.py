@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from fastapi import Request
 
+from ..asgi import BodyHolder
 from ..errors import BodyTooLarge, InvalidInput, UnsupportedMediaType
 from ..settings import ServingSettings
 
@@ -60,6 +61,22 @@ async def read_request(
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and (len(declared) > _MAX_LENGTH_DIGITS or int(declared) > limit):
         raise BodyTooLarge.over(limit)
+    body = _whole_body(request)
+    if body is None:
+        body = await _read_body(request, limit)
+    return Received(headers, body, timeout)
+
+
+def _whole_body(request: Request) -> bytes | None:
+    """The body, if the server has all of it: most are one packet. The server limits its size."""
+    holder = getattr(request.receive, "__self__", None)
+    body = holder.whole_body() if isinstance(holder, BodyHolder) else None
+    if body is not None:
+        request._stream_consumed = True  # as if `stream` had read it
+    return body
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
     chunks = []
     size = 0
     async for chunk in request.stream():
@@ -67,7 +84,7 @@ async def read_request(
         size += len(chunk)
         if size > limit:
             raise BodyTooLarge.over(limit)
-    return Received(headers, b"".join(chunks), timeout)
+    return b"".join(chunks)
 
 
 def by_name(headers: Sequence[tuple[bytes, bytes]]) -> Headers:

@@ -17,8 +17,10 @@ from ..asgi import (
     CLIENT_CLOSED_REQUEST,
     CLIENT_DISCONNECTED,
     App,
+    Header,
     Message,
     Receive,
+    Responder,
     ResponseTruncated,
     Scope,
     Send,
@@ -90,34 +92,25 @@ class RequestMiddleware:
             trace = self._tracer.begin(traceparent, scope["headers"])
         context = RequestContext(request_id, trace)
         current_request.set(context)
-        header = (b"x-request-id", request_id.encode())
-        status = 0
-
-        async def observed_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
-
+        observed = _Response(send, (b"x-request-id", request_id.encode()))
         started = time.perf_counter()
         self._metrics.request_started()
         try:
-            await self._app(scope, receive, observed_send)
+            await self._app(scope, receive, observed.send)
         except asyncio.CancelledError as error:
-            status = status or (
+            observed.status = observed.status or (
                 CLIENT_CLOSED_REQUEST if CLIENT_DISCONNECTED in error.args else DRAIN_TIMEOUT
             )
             raise
         except Exception as error:
             logger.exception("request failed", extra={"request_id": request_id})
-            if status:
+            if observed.status:
                 raise ResponseTruncated from error
-            await self._error_response(request_id)(scope, receive, observed_send)
+            await self._error_response(request_id)(scope, receive, observed.send)
         finally:
             seconds = time.perf_counter() - started
             route = _route_template(scope) or self._unnamed(path_in_app(scope))
-            status = status or CLIENT_CLOSED_REQUEST
+            status = observed.status or CLIENT_CLOSED_REQUEST
             self._metrics.request_done(route, status, seconds)
             if self._access_log is not None:
                 self._access_log.write(method, scope, status, seconds)
@@ -159,6 +152,38 @@ class RequestMiddleware:
 
     def _unnamed(self, path: str) -> str:
         return path if path in self._pages else "unmatched"
+
+
+class _Response(Responder):
+    """The response to one request, on its way: adds a header, and keeps its status.
+
+    status: 0 until the response has begun.
+    """
+
+    __slots__ = ("_header", "_send", "status")
+
+    def __init__(self, send: Send, header: Header) -> None:
+        self._send = send
+        self._header = header
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the application."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), self._header]
+        await self._send(message)
+
+    def respond(self, status: int, headers: list[Header], body: bytes) -> bool:
+        """Send a whole response, if whatever is around the application has no part in it."""
+        responder = getattr(self._send, "__self__", None)
+        if not isinstance(responder, Responder):
+            return False
+        self.status = status
+        if responder.respond(status, [*headers, self._header], body):
+            return True
+        self.status = 0
+        return False
 
 
 def _route_template(scope: Scope) -> str | None:

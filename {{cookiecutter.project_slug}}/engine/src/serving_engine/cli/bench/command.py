@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...service import Service
 from ..model_commands import add_model_dir
-from .options import count, number, seconds
+from .options import add_rows, count, number, seconds
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -37,14 +37,7 @@ def add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "Measure on a machine that does nothing else: the client needs a core of its own.",
     )
     bench.add_argument("url", nargs="?", metavar="URL", help="a service that runs already")
-    bench.add_argument(
-        "--file",
-        type=Path,
-        help="rows to send (.csv, .tsv, .json, .jsonl, .parquet); by default the golden examples",
-    )
-    bench.add_argument(
-        "--rows", type=count, default=1, metavar="N", help="rows in each request (default: 1)"
-    )
+    add_rows(bench)
     bench.add_argument(
         "--connections",
         type=count,

@@ -1,8 +1,21 @@
-"""Kinds of values of the options of `bench` and `plan`. Each raises ArgumentTypeError."""
+"""Options that `bench` and `plan` share, and kinds of values, which raise ArgumentTypeError."""
 
 import argparse
+from pathlib import Path
 
 _MOST = 1000
+
+
+def add_rows(command: argparse.ArgumentParser) -> None:
+    """Add the options that say which rows are sent."""
+    command.add_argument(
+        "--file",
+        type=Path,
+        help="rows to send (.csv, .tsv, .json, .jsonl, .parquet); by default the golden examples",
+    )
+    command.add_argument(
+        "--rows", type=count, default=1, metavar="N", help="rows in each request (default: 1)"
+    )
 
 
 def count(text: str) -> int:

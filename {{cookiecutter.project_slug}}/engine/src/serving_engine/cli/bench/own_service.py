@@ -23,7 +23,7 @@ class OwnService:
     """A service that listens.
 
     seconds: from the start of its process until it listened. memory: the fields of its memory
-    report, if it has several workers and the system tells.
+    report, if it was asked for several workers and the system tells.
     """
 
     url: str
@@ -39,8 +39,13 @@ def own_service(package: str, model_dir: Path, **variables: object) -> Iterator[
     variables: of the environment, which replace others. Yields when it listens. Raises
     StartupError with its last line if it ends before.
     """
-    changed = {"SERVING_HOST": "127.0.0.1", "SERVING_PORT": "0", "SERVING_LOG_FORMAT": "json"}
-    changed |= {name: str(value) for name, value in variables.items()}
+    changed = {
+        "SERVING_HOST": "127.0.0.1",
+        "SERVING_PORT": "0",
+        "SERVING_LOG_FORMAT": "json",
+        "SERVING_LOG_LEVEL": "info",  # of the line that tells the URL
+        **{name: str(value) for name, value in variables.items()},
+    }
     began = time.perf_counter()
     with subprocess.Popen(  # noqa: S603 - this program
         [sys.executable, "-m", package, "serve", "--model-dir", str(model_dir)],

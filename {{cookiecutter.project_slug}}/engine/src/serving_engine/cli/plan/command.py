@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...service import Service
-from ..bench.options import count, number, seconds
+from ..bench.options import add_rows, number, seconds
 from ..model_commands import add_model_dir
 
 if TYPE_CHECKING:
@@ -46,16 +46,9 @@ def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     plan.add_argument(
         "--memory", type=_memory, metavar="SIZE", help="as 8GiB: most that each replica may have"
     )
+    add_rows(plan)
     plan.add_argument(
-        "--rows", type=count, default=1, metavar="N", help="rows in each request (default: 1)"
-    )
-    plan.add_argument(
-        "--file",
-        type=Path,
-        help="rows to send (.csv, .tsv, .json, .jsonl, .parquet); by default the golden examples",
-    )
-    plan.add_argument(
-        "--seconds", type=seconds, default=1.0, metavar="S", help="of each of 10 runs (default: 1)"
+        "--seconds", type=seconds, default=1.0, metavar="S", help="of each run (default: 1)"
     )
     plan.add_argument(
         "--output",

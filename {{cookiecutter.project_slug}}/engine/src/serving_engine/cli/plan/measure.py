@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -172,9 +173,8 @@ def _run(service: OwnService, load: Load) -> _Run:
 
 async def _counted(target: Target) -> tuple[float, float]:
     """Calls of the model and their rows, as the service counts them."""
-    connection = Connection(target)
-    _, body = await fetch(connection, target.request("GET", "/metrics"))
-    connection.close()
+    with closing(Connection(target)) as connection:
+        _, body = await fetch(connection, target.request("GET", "/metrics"))
     found = {name: float(value) for name, value in _SERIES.findall(body)}
     return found.get(b"count", 0.0), found.get(b"sum", 0.0)
 

@@ -1,7 +1,7 @@
 """From what was measured to replicas, workers and memory, by simulation."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -70,10 +70,9 @@ class Expected:
 class Plan:
     """What the load needs.
 
-    surge: replicas that an update has beside the
-    others. rate: requests per second that a worker may have. memory, unshared: bytes of a replica,
-    0 if unknown: with one copy of the model, and with one in each worker. limit: bytes that a
-    replica may need at most. curve: what is expected from no load to twice the load.
+    surge: replicas that an update has beside the others. rate: requests per second that a worker
+    may have. memory, unshared: bytes of a replica, 0 if unknown: with one copy of the model, and
+    with one in each worker. limit: bytes that a replica may need at most.
     """
 
     goal: Goal
@@ -85,8 +84,27 @@ class Plan:
     memory: int
     unshared: int
     limit: int
-    loads: Sequence[Expected]
-    curve: Sequence[Expected]
+
+    @cached_property
+    def loads(self) -> list[Expected]:
+        """What is expected at 1, 2 and 10 times the load, and when a replica is lost."""
+        return [
+            self._expect("1", 1, self.replicas),
+            self._expect("1, a replica lost", 1, self.replicas - 1),
+            self._expect("2", 2, self.replicas),
+            self._expect("10", 10, self.replicas),
+        ]
+
+    @cached_property
+    def curve(self) -> list[Expected]:
+        """What is expected from a quarter of the load to twice the load."""
+        return [self._expect("", quarters / 4, self.replicas) for quarters in range(1, 9)]
+
+    def _expect(self, name: str, times: float, replicas: int) -> Expected:
+        rate = times * self.goal.rate
+        worker, rows = self.measured.worker, self.goal.rows
+        simulated = _simulate(worker, rate / (replicas * self.workers), rows)
+        return Expected(name, rate, replicas, simulated)
 
     @property
     def cpu_target(self) -> int:
@@ -96,16 +114,10 @@ class Plan:
 
 def compute_plan(measured: Measurement, goal: Goal) -> Plan:
     """Find the replicas that keep the p99 when one of them is lost. Raises UsageError."""
-    worker = measured.worker
     workers = _workers(measured, goal)
     rate = _largest_rate(measured, goal)
     survivors = ceil(goal.rate / (rate * workers))
     replicas = max(_LEAST_REPLICAS, survivors + 1)
-
-    def expect(name: str, times: float, left: int) -> Expected:
-        each = times * goal.rate / (left * workers)
-        return Expected(name, times * goal.rate, left, _simulate(worker, each, goal.rows))
-
     return Plan(
         goal=goal,
         measured=measured,
@@ -116,13 +128,6 @@ def compute_plan(measured: Measurement, goal: Goal) -> Plan:
         memory=measured.memory.replica(workers),
         unshared=measured.memory.copies(workers),
         limit=_limit(measured, goal, workers),
-        loads=[
-            expect("1", 1, replicas),
-            expect("1, a replica lost", 1, replicas - 1),
-            expect("2", 2, replicas),
-            expect("10", 10, replicas),
-        ],
-        curve=[expect("", share / 4, replicas) for share in range(1, 9)],
     )
 
 

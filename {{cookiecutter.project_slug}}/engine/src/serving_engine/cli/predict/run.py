@@ -16,8 +16,8 @@ from .output import Output, PartialFile
 from .progress_bar import ProgressBar
 from .results import ResultFormat, result_format
 from .scorer import Scorer
+from .scoring import scoring
 from .sources import Source, open_source
-from .workers import scoring
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
-"""Scores blocks in several processes, which share the memory of the model."""
+"""Processes that score blocks and share the memory of the model. Linux only."""
 
 import os
 import signal
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import Pipe
@@ -12,13 +11,10 @@ from multiprocessing.connection import Connection
 
 import orjson
 
-from ...errors import ServiceExit, StartupError, UsageError
+from ...errors import ServiceExit, StartupError
+from ...process.fork import fork, other_threads
 from .scorer import BadRow, Scored
-
-Score = Callable[[bytes], Scored]
-ScoreAll = Callable[[Iterable[tuple[bytes, float]]], Iterator[tuple[Scored, float]]]
-"""Scores blocks, and returns the results in the order of the blocks; the number with each block is
-returned with its result."""
+from .scoring import Score, ScoreAll
 
 
 class WorkerEnded(ServiceExit):
@@ -26,15 +22,8 @@ class WorkerEnded(ServiceExit):
 
 
 @contextmanager
-def scoring(score: Score, workers: int) -> Iterator[ScoreAll]:
-    """Score in this process, or in several that are forked from it."""
-    if workers == 1:
-        yield lambda blocks: ((score(block), part) for block, part in blocks)
-        return
-    if sys.platform != "linux":
-        raise UsageError("several workers need Linux. Use --workers 1.")
-    from ...process.fork import other_threads
-
+def forked_workers(score: Score, count: int) -> Iterator[ScoreAll]:
+    """Fork processes from this one, which have its model, and score in them."""
     threads = other_threads()
     if threads:
         raise StartupError(
@@ -43,7 +32,7 @@ def scoring(score: Score, workers: int) -> Iterator[ScoreAll]:
         )
     running: list[_Worker] = []
     try:
-        for number in range(workers):
+        for number in range(count):
             running.append(_Worker(score, f"predict {number}"))
         yield lambda blocks: _in_turn(running, blocks)
     finally:
@@ -72,8 +61,6 @@ class _Worker:
     """A forked process that scores one block after the other."""
 
     def __init__(self, score: Score, name: str) -> None:
-        from ...process.fork import fork
-
         self._connection, other_end = Pipe()
         self._pid = fork(lambda: _serve(score, other_end), os.getpid(), name)
         other_end.close()

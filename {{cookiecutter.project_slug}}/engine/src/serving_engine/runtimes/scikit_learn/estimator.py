@@ -6,14 +6,17 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.pipeline import Pipeline
 
+from ...schema.cell_columns import CellColumns
 from ...schema.predictions import Outputs
 from ...schema.request_parser import Values
 from ...schema.signature import CellRows, Signature
 from ..captured_warnings import capture_warnings
 from ..inputs import MixedNulls, input_builder, predict_groups
+from .column_path import column_encoder, trial_batches
 from .fast_paths import MatrixFunction, OutOfRange, fast_path
 
 # `predict` of these gives the class of the highest probability, or of the highest score, which also
@@ -49,19 +52,28 @@ class ServedEstimator:
 
     together: whether all rows of a call belong together, as the prediction for one depends on the
     others. If not, the prediction for a row is the same alone and in any batch.
+    build_input: makes the batch of the rows, in place of what the layout says.
     """
 
-    def __init__(self, estimator: Any, signature: Signature, *, together: bool = False) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        signature: Signature,
+        *,
+        together: bool = False,
+        build_input: Callable[[Any], Batch] | None = None,
+    ) -> None:
         self._estimator = estimator
         self._signature = signature
         self._together = together
-        self._build_input = input_builder(
+        self._build_input = build_input or input_builder(
             signature,
             named=not fitted_on_array(estimator),
             records=takes_records(estimator),
             mixed_nulls=together,
         )
         self._fast_path: MatrixFunction | None = None
+        self._by_columns: ServedEstimator | None = None
         tasks: dict[str, Callable[[Batch], Outputs]] = {
             "classification": self._classify,
             "multilabel": self._classify_multilabel,
@@ -79,6 +91,9 @@ class ServedEstimator:
 
     def __call__(self, rows: Values) -> Outputs:
         """Predict n rows, each in signature order. Raises any exception of the estimator."""
+        if self._by_columns is not None and not isinstance(rows, CellColumns):
+            with suppress(Exception):  # the estimator itself accepts the rows or raises an error
+                return self._by_columns(rows)
         try:
             batch = self._build_input(rows)
         except MixedNulls:
@@ -89,17 +104,49 @@ class ServedEstimator:
     def use_fast_path(self, rows: CellRows) -> None:
         """Use a fast path from now on, if it gives bit-equal outputs for `rows`.
 
-        It is tested with the rows that hold no null, and used for such rows only.
+        A fast path for arrays is tested with the rows that hold no null, and the same with nulls.
         """
         signature = self._signature
-        scores = signature.task == "regression" or (
-            signature.task == "classification" and signature.probabilities
-        )
         complete = [row for row in rows if None not in row]
-        if signature.layout == "array" and scores and complete:
+        if signature.layout == "frame":
             with capture_warnings(), np.errstate(all="ignore"), suppress(Exception):
                 # If it fails for any reason, the estimator is called as before.
-                self._fast_path = fast_path(self._estimator, np.array(complete, dtype=np.float64))
+                self._by_columns = self._find_way_by_columns(rows)
+        elif signature.layout == "array" and complete:
+            examples = np.array(complete, dtype=np.float64)
+            self.use_arithmetic(examples, _with_nulls(examples, signature))
+
+    def use_arithmetic(self, examples: Batch, with_nulls: list[Batch]) -> None:
+        """Use the arithmetic of `fast_path` from now on, if there is one; see there."""
+        task = self._signature.task
+        if task == "regression" or (task == "classification" and self._signature.probabilities):
+            with capture_warnings(), np.errstate(all="ignore"), suppress(Exception):
+                self._fast_path = fast_path(self._estimator, examples, with_nulls)
+
+    def _find_way_by_columns(self, rows: CellRows) -> "ServedEstimator | None":
+        """The steps after the first, called with its matrix, which is made without a DataFrame.
+
+        None if a step is not known, or if an output for `rows`, or for rows like them, differs.
+        """
+        steps = getattr(self._estimator, "steps", [])
+        if self._together or len(steps) < 2 or hasattr(steps[1][1], "feature_names_in_"):  # noqa: PLR2004
+            return None
+        rest = self._estimator[1:] if len(steps) > 2 else steps[1][1]  # noqa: PLR2004
+        encode = column_encoder(steps[0][1], self._signature.inputs)
+        signature = self._signature.model_copy(update={"layout": "array"})
+        served = ServedEstimator(rest, signature, build_input=encode)
+        tried = False
+        for batch in trial_batches(signature.inputs, rows):
+            try:
+                if not tried:
+                    served.use_arithmetic(encode(batch), [])
+                outputs = served(batch)
+            except Exception:  # noqa: S112 - as in service, such rows are left to the estimator
+                continue
+            if not outputs.same_bits(self(batch)):
+                return None
+            tried = True
+        return served if tried else None
 
     @property
     def bounded(self) -> bool:
@@ -107,6 +154,8 @@ class ServedEstimator:
 
         What their fast path does not compute, the estimator does, in arithmetic of the same kind.
         """
+        if self._by_columns is not None:
+            return self._by_columns.bounded
         return self._fast_path is not None
 
     def _scores(self, method: str, batch: Batch) -> NDArray[np.float64]:
@@ -127,7 +176,7 @@ class ServedEstimator:
 
     def _regress(self, batch: Batch) -> Outputs:
         values = self._scores("predict", batch)
-        return Outputs(values if self._signature.outputs else values.reshape(len(batch)))
+        return Outputs(values if self._signature.outputs else values.reshape(-1))
 
     def _classify(self, batch: Batch) -> Outputs:
         if not self._signature.probabilities:
@@ -156,7 +205,7 @@ class ServedEstimator:
     def _detect_outliers(self, batch: Batch) -> Outputs:
         scores = np.array(self._call("decision_function", batch), dtype=np.float64)
         outlier = np.asarray(self._call("predict", batch)) == -1
-        return Outputs(outlier, scores=scores.reshape(len(batch)))
+        return Outputs(outlier, scores=scores.reshape(-1))
 
 
 def fitted_on_array(estimator: Any) -> bool:
@@ -226,8 +275,20 @@ def _ties(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.flatnonzero(~(top[:, 1] - top[:, 0] > _GAP))
 
 
+def _with_nulls(examples: NDArray[np.float64], signature: Signature) -> list[NDArray[np.float64]]:
+    """The examples with NaN in one nullable column, for each such column."""
+    batches = []
+    for number, column in enumerate(signature.inputs):
+        if column.nullable:
+            batches.append(examples.copy())
+            batches[-1][:, number] = np.nan
+    return batches
+
+
 def _rows(batch: Batch, numbers: NDArray[np.int64]) -> Batch:
     """The rows of a batch with these numbers."""
     if isinstance(batch, list):
         return [batch[number] for number in numbers]
+    if issparse(batch):
+        return batch[numbers]
     return batch.take(numbers, axis=0)  # an array or a DataFrame
