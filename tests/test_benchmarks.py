@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import ROOT
+from .processes import start
 
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -41,9 +42,7 @@ def server() -> Iterator[tuple["subprocess.Popen[bytes]", dict[str, str], int]]:
     """A server, its mark, and the process id of its daemon."""
     mark = processes.new_mark()
     command = [sys.executable, "-c", DAEMON]
-    with subprocess.Popen(
-        command, env=mark, stdout=subprocess.PIPE, start_new_session=True
-    ) as started:
+    with start(command, env=mark, stdout=subprocess.PIPE, start_new_session=True) as started:
         assert started.stdout is not None
         yield started, mark, int(started.stdout.readline())
         processes.end(started, mark)

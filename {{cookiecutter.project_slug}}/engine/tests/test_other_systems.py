@@ -28,7 +28,7 @@ for words in [
     try:
         run_command_line(Service("tests.example_service"), [*words, *sys.argv[3:]])
     except SystemExit as end:
-        print("code", end.code)
+        print("code", end.code, flush=True)
 """
 
 ROW = [5.1, 3.5, 1.4, 0.2]

@@ -114,7 +114,7 @@ class ServedEstimator:
                 self._by_columns = self._find_way_by_columns(rows)
         elif signature.layout == "array" and complete:
             examples = np.array(complete, dtype=np.float64)
-            self.use_arithmetic(examples, _with_nulls(examples, signature))
+            self.use_arithmetic(examples, _rows_with_nulls(examples, signature))
 
     def use_arithmetic(self, examples: Batch, with_nulls: list[Batch]) -> None:
         """Use the arithmetic of `fast_path` from now on, if there is one; see there."""
@@ -275,7 +275,9 @@ def _ties(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.flatnonzero(~(top[:, 1] - top[:, 0] > _GAP))
 
 
-def _with_nulls(examples: NDArray[np.float64], signature: Signature) -> list[NDArray[np.float64]]:
+def _rows_with_nulls(
+    examples: NDArray[np.float64], signature: Signature
+) -> list[NDArray[np.float64]]:
     """The examples with NaN in one nullable column, for each such column."""
     batches = []
     for number, column in enumerate(signature.inputs):
