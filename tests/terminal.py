@@ -32,10 +32,10 @@ class Terminal:
 
     def __init__(self, environment: Mapping[str, str], columns: int = 100) -> None:
         self._columns = columns
-        # The size of another terminal, which readline puts there, would count more than its own.
-        self._environment = {
-            name: environment[name] for name in environment if name not in {"COLUMNS", "LINES"}
-        }
+        # The size of another terminal, which readline puts there, would count more than its own,
+        # and who works at a terminal is no CI, which shows no bars.
+        others = {"COLUMNS", "LINES", "CI"}
+        self._environment = {name: environment[name] for name in environment if name not in others}
         self._running: Popen[Any] | None = None
         self._shown = bytearray()
         self._read = 0

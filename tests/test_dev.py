@@ -47,11 +47,13 @@ class Watching:
             text=True,
         )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip())
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line.rstrip())
 
     def wait_for(self, *beginnings: str) -> tuple[str, str]:
         """The first line that begins with one of these, and all that was printed until then."""
@@ -65,6 +67,7 @@ class Watching:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._reader.join(PATIENCE)
 
 
 @pytest.fixture
