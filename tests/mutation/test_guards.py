@@ -125,29 +125,25 @@ def fork_server(
 @pytest.fixture(scope="session")
 def noticed_by(
     whole: Path, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], None]]:
-    """Takes each test that failed. All of them pass in the end, while no guard is broken.
+) -> Callable[[str], None]:
+    """Takes each test that failed: it has to pass while no guard is broken.
 
-    They run together, and each in one process of pytest-xdist: the first in which it failed.
+    That is tried once for each, alone, in the process of pytest-xdist in which it failed first.
     """
     base = tmp_path_factory.getbasetemp()
     taken = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "noticed_by"
     taken.mkdir(exist_ok=True)
-    mine: list[str] = []
 
     def note(test: str) -> None:
         with suppress(FileExistsError):
             (taken / hashlib.sha256(test.encode()).hexdigest()).touch(exist_ok=False)
-            mine.append(test)
+            if fork_server.run(whole, [test]):
+                pytest.fail(
+                    "what noticed a broken guard fails while none is broken:\n"
+                    + fork_server.result("output.txt")[-4000:]
+                )
 
-    yield note
-    for folder in TESTS:
-        tests = [test for test in mine if Path(test.partition("::")[0]).parent == Path(folder)]
-        if tests and fork_server.run(whole, tests, seconds=PATIENCE * len(tests)):
-            pytest.fail(
-                "what noticed a broken guard fails while none is broken:\n"
-                + fork_server.result("output.txt")[-4000:]
-            )
+    return note
 
 
 @pytest.mark.slow
