@@ -46,7 +46,7 @@ test-alone: $(UV)  ## load, workers, rolling updates, clusters: nothing else run
 	@$(RUN) pytest -m alone --budget=600
 
 test-guards: $(UV)  ## guards of the generated project, broken one at a time
-	@$(RUN) pytest -m thorough tests/mutation --numprocesses=auto --budget=420
+	@$(RUN) pytest -m thorough tests/mutation --numprocesses=auto --budget=600
 
 test-fast: $(UV)  ## the tests that need no environment of a rendered project
 ifeq ($(ARGS),)
