@@ -15,9 +15,6 @@ more rounds. Three rounds of two models take about four minutes, besides two ins
 
 import argparse
 import io
-import json
-import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,11 +22,11 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from load import write_script
+from load import read_rows, write_script
 from paired import Check, Load, Resting, Rounds, Variant, measure_round, ratios
 from report import OURS
-from run import LABELS, LOAD_CORE, ROOT, SERVER_CORE, package, prepare
-from servers import Server, choose_python, python_version, with_model
+from run import LABELS, LOAD_CORE, ROOT, SERVER_CORE, add_work, package, prepare, set_up
+from servers import Server, with_model
 
 BEFORE = "the commit"
 CONNECTIONS = 32
@@ -49,13 +46,7 @@ Restings = dict[str, list[Resting]]
 
 def main() -> None:
     arguments = parse()
-    for tool in ("wrk", "taskset"):
-        if shutil.which(tool) is None:
-            sys.exit(f"{tool} is not installed: it is a package of most systems")
-    if arguments.python:
-        choose_python(arguments.python)
-    work = arguments.work / f"python-{python_version()}"
-    work.mkdir(parents=True, exist_ok=True)
+    work = set_up(arguments)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         template = check_out(arguments.against, scratch / "template")
@@ -83,8 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["logreg", "forest"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--python", metavar="NAME", help="that runs both services")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    parser.add_argument("--work", type=Path, default=cache / "cookiecutter-model-serving-bench")
+    add_work(parser)
     arguments = parser.parse_args()
     if "mixed" in arguments.models:
         parser.error("the models of columns are not compared here: use make bench ARGS=--against")
@@ -111,8 +101,7 @@ def rounds(
     scratch: Path,
 ) -> tuple[Rounds, Restings]:
     """Measure both services in every round."""
-    rows = json.loads((data / "rows.json").read_text(encoding="utf-8"))
-    expected = json.loads((data / f"{model}-answers.json").read_text(encoding="utf-8"))
+    rows, expected = read_rows(data, model)
     found: Rounds = {}
     restings: Restings = {}
     output = "predict" if model in LABELS else "predict_proba"

@@ -114,9 +114,16 @@ def verify(
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=10) as response:
-            found = list(numbers(json.load(response)))
-        if not all(any(abs(score - number) < 1e-4 for number in found) for score in scores):
+            document = json.load(response)
+        if not holds(document, scores):
+            found = list(numbers(document))
             raise RuntimeError(f"{server.name}: expected {scores}, found {found[:8]}")
+
+
+def holds(document: Any, scores: list[float]) -> bool:
+    """Whether every score is among the numbers of a decoded JSON document."""
+    found = list(numbers(document))
+    return all(any(abs(score - number) < 1e-4 for number in found) for score in scores)
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -126,6 +133,18 @@ def numbers(value: Any) -> Iterator[float]:
             yield from numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield float(value)
+
+
+def read_rows(data: Path, model: str) -> tuple[list[Any], list[list[float]]]:
+    """The rows that a model is asked for, and its own answers to them; models.py wrote both."""
+    names = rows_of(model, "json"), f"{model}-answers.json"
+    rows, answers = (json.loads((data / name).read_text(encoding="utf-8")) for name in names)
+    return rows, answers
+
+
+def rows_of(model: str, kind: str) -> str:
+    """The file of the rows that the model is asked for."""
+    return f"{'mixed-' if model == 'mixed' else ''}rows.{kind}"
 
 
 def write_script(path: Path, bodies: list[str]) -> Path:

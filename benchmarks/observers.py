@@ -11,12 +11,11 @@ itself.
 """
 
 import argparse
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from load import write_script
+from load import read_rows, write_script
 from paired import SECONDS, TURNS, Check, Load, Rounds, Variant, measure_round, table
 from servers import Server
 
@@ -48,8 +47,7 @@ def measure_observers(
     arguments: argparse.Namespace, service: Server, data: Path, packaged: Path, scratch: Path
 ) -> None:
     """Measure every variant in every round; print, and write if that is asked for."""
-    rows = json.loads((data / "rows.json").read_text(encoding="utf-8"))
-    expected = json.loads((data / f"{MODEL}-answers.json").read_text(encoding="utf-8"))
+    rows, expected = read_rows(data, MODEL)
     bodies = [service.body(row) for row in rows]
     paced = write_script(scratch / "paced.lua", bodies)
     with paced.open("a", encoding="utf-8") as file:

@@ -17,8 +17,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from load import holds
 from servers import BASE, Server
 
 SHARES = (0.5, 0.8, 1.2)
@@ -143,14 +144,6 @@ class PeerQuery:
             return False
         self._answer = answer
         return True
-
-
-def holds(document: Any, scores: list[float]) -> bool:
-    """Whether every score is among the numbers of a decoded JSON document."""
-    from load import numbers
-
-    found = list(numbers(document))
-    return all(any(abs(score - number) < 1e-4 for number in found) for score in scores)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 LOADS = (0.5, 0.8, 1.2)
 QUEUE, CONNECTIONS = 64, 192
 ROWS = {"logreg": 50, "forest": 20}
-"""Rows of each request: so many that a client in Python keeps up."""
+"""Rows of each request: enough of them that a client in Python keeps up."""
 TOLERANCE = 0.2
 COMPARED = ("answered", "p99")
 

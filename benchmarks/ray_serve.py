@@ -10,14 +10,13 @@ when it is ready: Ray gives up where its agents need more than half a minute to 
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 from pathlib import Path
 
 from cookiecutter.main import cookiecutter
 
-from load import Figures, measure, running, verify, write_script
+from load import Figures, measure, read_rows, running, verify, write_script
 from report import ratio
 from runtimes import CONNECTIONS, ROOT, package
 from servers import HERE, PEERS, PORT, RAY, Server, service_of, uv, with_model
@@ -59,8 +58,7 @@ def measure_ray(arguments: argparse.Namespace, work: Path, scratch: Path) -> Non
 def rounds(
     arguments: argparse.Namespace, servers: list[Server], data: Path, scratch: Path
 ) -> Found:
-    rows = json.loads((data / "rows.json").read_text(encoding="utf-8"))
-    answers = json.loads((data / "logreg-answers.json").read_text(encoding="utf-8"))
+    rows, answers = read_rows(data, "logreg")
     found: Found = {server.name: [] for server in servers}
     for number in range(arguments.rounds):
         for server in servers if number % 2 == 0 else servers[::-1]:

@@ -31,7 +31,6 @@ the access log is off, as it is for the peers.
 """
 
 import argparse
-import json
 import math
 import os
 import shutil
@@ -46,7 +45,7 @@ import servers
 import workers
 from files import MODELS, measure_files, write_files
 from large import measure_large, write_large
-from load import measure, running, verify, write_script
+from load import measure, read_rows, rows_of, running, verify, write_script
 from observers import MODEL, measure_observers
 from open_loop import SHARES, Asked, OpenFound, measure_open
 from plan import measure_plan
@@ -91,13 +90,7 @@ LABELS = {"svc"}
 
 def main() -> None:
     arguments = parse()
-    for tool in ("wrk", "taskset"):
-        if shutil.which(tool) is None:
-            sys.exit(f"{tool} is not installed: it is a package of most systems")
-    if arguments.python:
-        choose_python(arguments.python)
-    work = arguments.work / f"python-{servers.python_version()}"
-    work.mkdir(parents=True, exist_ok=True)
+    work = set_up(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.workers:
             measure_workers(arguments, Path(scratch), work)
@@ -167,6 +160,27 @@ def main() -> None:
         write_plot(HERE / f"{name}.svg", measured)
 
 
+def set_up(arguments: argparse.Namespace) -> Path:
+    """Choose the Python and check the tools; returns the folder of what is kept between runs.
+
+    Raises SystemExit if a tool is missing.
+    """
+    for tool in ("wrk", "taskset"):
+        if shutil.which(tool) is None:
+            sys.exit(f"{tool} is not installed: it is a package of most systems")
+    if arguments.python:
+        choose_python(arguments.python)
+    work: Path = arguments.work / f"python-{servers.python_version()}"
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the folder of what is kept between runs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    parser.add_argument("--work", type=Path, default=cache / "cookiecutter-model-serving-bench")
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", action="store_true", help="measure the other model servers too")
@@ -190,8 +204,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="5 by default; of --files 3")
     parser.add_argument("--seconds", type=float, default=4, help="wrk rounds them up")
     parser.add_argument("--write", action="store_true", help="write a table and a plot")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    parser.add_argument("--work", type=Path, default=cache / "cookiecutter-model-serving-bench")
+    add_work(parser)
     arguments = parser.parse_args()
     if arguments.rounds is None:
         arguments.rounds = 3 if arguments.files else 5
@@ -288,11 +301,6 @@ def measure_workers(arguments: argparse.Namespace, scratch: Path, work: Path) ->
         workers.write_workers(HERE / "workers.md", found, arguments)
 
 
-def rows_of(model: str, kind: str) -> str:
-    """The file of the rows that the model is asked for."""
-    return f"{'mixed-' if model == 'mixed' else ''}rows.{kind}"
-
-
 def rounds(
     arguments: argparse.Namespace,
     work: Path,
@@ -302,8 +310,7 @@ def rounds(
 ) -> tuple[Found, Rests, OpenFound]:
     """Measure every server in every round; print as it goes; return all figures."""
     file = work / "models" / f"{model}.joblib"
-    rows = json.loads((work / "models" / rows_of(model, "json")).read_text(encoding="utf-8"))
-    expected = json.loads((work / "models" / f"{model}-answers.json").read_text(encoding="utf-8"))
+    rows, expected = read_rows(work / "models", model)
     output = "predict" if model in LABELS else "predict_proba"
     configure_mlserver(scratch / "mlserver", file)
     table = work / "models" / rows_of(model, "csv")

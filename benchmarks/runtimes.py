@@ -10,7 +10,6 @@ user generates for that runtime, with what its models need and no more.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 from cookiecutter.main import cookiecutter
 
-from load import Figures, measure, running, verify, write_script
+from load import Figures, measure, read_rows, rows_of, running, verify, write_script
 from servers import HERE, Server, service_of, uv, with_model
 
 ROOT = HERE.parent
@@ -153,11 +152,9 @@ def rounds(
     for number in range(arguments.rounds):
         order = list(servers.items())
         for (runtime, model), server in order if number % 2 == 0 else order[::-1]:
-            kind = "mixed-" if model == "mixed" else ""
-            rows = json.loads((data / f"{kind}rows.json").read_text(encoding="utf-8"))
-            answers = json.loads((data / f"{model}-answers.json").read_text(encoding="utf-8"))
-            columns = (data / f"{kind}rows.csv").read_text(encoding="utf-8").splitlines()[0]
-            names = columns.split(",") if kind else None
+            rows, answers = read_rows(data, model)
+            columns = (data / rows_of(model, "csv")).read_text(encoding="utf-8").splitlines()[0]
+            names = columns.split(",") if model == "mixed" else None
             bodies = [server.body(row, names) for row in rows]
             script = write_script(scratch / "load.lua", bodies)
             log = scratch / "server.log"

@@ -9,13 +9,12 @@ free to use two cores; the load takes a little of them, equally.
 """
 
 import argparse
-import json
 import statistics
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from load import measure, running, verify, write_script
+from load import measure, read_rows, running, verify, write_script
 from servers import BASE, Server
 
 CORES = "0,1"
@@ -35,8 +34,7 @@ def rounds(
     service: Server, arguments: argparse.Namespace, data: Path, packaged: Path, scratch: Path
 ) -> dict[int, list[Workers]]:
     """Measure one, two and four workers in every round; print as it goes."""
-    rows = json.loads((data / "rows.json").read_text(encoding="utf-8"))
-    expected = json.loads((data / "large-answers.json").read_text(encoding="utf-8"))
+    rows, expected = read_rows(data, "large")
     bodies = [service.body(row) for row in rows]
     script = write_script(scratch / "large.lua", bodies)
     found: dict[int, list[Workers]] = {}

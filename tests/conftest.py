@@ -126,7 +126,7 @@ def environment(whole_template: Path, generate: Render) -> Path:
 
     def sync(folder: Path) -> None:
         project = generate().rename(folder / "iris-service")
-        # So many processes run in it that it pays to compile all of it before.
+        # Hundreds of processes run in it, so that it pays to compile all of it before.
         groups = ["--extra", "package", "--group", "engine"]
         uv(project, "sync", "--quiet", *groups, UV_COMPILE_BYTECODE="1")
         python = environment_of(project) / "python"

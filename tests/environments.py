@@ -25,7 +25,7 @@ def python_with(name: str, requirements: Sequence[str], key: str = "") -> Path:
     python = bin_of(root) / "python"
     complete = root / "complete"
     if not complete.exists() or complete.read_text(encoding="utf-8") != digest:
-        # Python compiles what is imported, which is a small part of so many libraries.
+        # Python compiles what is imported, which is a small part of these libraries.
         quietly = {"check": True, "env": clean_environment()}
         processes.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, root], **quietly)
         command = ["uv", "pip", "install", "-q", "--python", python, *requirements]

@@ -77,7 +77,7 @@ def _times(
 
 
 def _batch(requests: Sequence[Rows], count: int) -> Values:
-    """The rows of so many requests, as the batcher joins them."""
+    """The rows of `count` requests, as the batcher joins them."""
     return joined(list(islice(cycle(requests), count)))
 
 

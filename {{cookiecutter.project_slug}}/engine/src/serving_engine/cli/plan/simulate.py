@@ -59,11 +59,11 @@ class Worker:
         return float(np.interp(rows, sizes, seconds))
 
     def largest_batch(self, rows: int) -> int:
-        """The most requests of so many rows that share a call."""
+        """The most requests that share a call, if each has `rows` rows."""
         return max(1, min(self.limits.batch_rows // rows, self.limits.queued_requests))
 
     def capacity(self, rows: int) -> float:
-        """The requests per second, of so many rows each, that keep the core busy."""
+        """The requests per second that keep the core busy, if each has `rows` rows."""
         count = self.largest_batch(rows)
         return count / (self.turn + count * self.request + self.call(count * rows))
 
