@@ -4,13 +4,13 @@ Each is made on first use and kept between runs in the user's cache, as they are
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import processes
 from .conftest import bin_of, clean_environment
+from .kept import users_cache
 
 
 def python_with(name: str, requirements: Sequence[str], key: str = "") -> Path:
@@ -18,10 +18,9 @@ def python_with(name: str, requirements: Sequence[str], key: str = "") -> Path:
 
     key: what tells whether it is still right, where the requirements do not.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     text = "\n".join([sys.version, *([key] if key else requirements)])
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    root = cache / "cookiecutter-model-serving-clients" / name
+    root = users_cache() / "cookiecutter-model-serving-clients" / name
     python = bin_of(root) / "python"
     complete = root / "complete"
     if not complete.exists() or complete.read_text(encoding="utf-8") != digest:

@@ -26,11 +26,15 @@ NO_MATTER = {"UV_PYTHON_DOWNLOADS", "UV_RUN_RECURSION_DEPTH"}
 """Variables that `uv run` and these tests set themselves."""
 
 
+def users_cache() -> Path:
+    """Where programs keep what they can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+
+
 def home() -> Path:
     """Where those of this checkout are kept; `make clean` removes it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     checkout = re.sub(r"[/\\:]", "-", ROOT.as_posix())
-    return cache / "cookiecutter-model-serving-tests" / checkout
+    return users_cache() / "cookiecutter-model-serving-tests" / checkout
 
 
 def key(template: Path, *others: str) -> str:

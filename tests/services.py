@@ -54,6 +54,19 @@ def package(environment: Path, out: Path, kind: str) -> Path:
     return out / "model"
 
 
+def address_of(service: "subprocess.Popen[str]") -> str:
+    """The URL that a service logs once it listens: what it logs then has to be read by others.
+
+    service: its log, as text, goes to a pipe.
+    """
+    printed = ""
+    for line in service.stderr:
+        printed += line
+        if found := re.search(r"listening on (http://[\d.:]+)", line):
+            return found[1]
+    raise AssertionError(f"the service ended:\n{printed}")
+
+
 class Service:
     """`serve` in a session of its own: `with Service(environment, model, workers=2) as service`.
 

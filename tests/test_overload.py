@@ -15,6 +15,7 @@ import pytest
 from . import processes
 from .conftest import clean_environment, source_of
 from .load import Answer, Client, clients, p99
+from .services import address_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -65,12 +66,7 @@ class Slow:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stderr
-        for line in self.process.stderr:
-            if found := re.search(r"listening on http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(found[1])
-                return
-        raise AssertionError("the service did not start")
+        self.port = int(address_of(self.process).rpartition(":")[2])
 
     @property
     def resident(self) -> int:

@@ -24,6 +24,7 @@ from . import processes
 from .conftest import ROOT, Render, Run, clean_environment, passed, source_of
 from .environments import python_with
 from .servers import free_port
+from .services import address_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -73,16 +74,8 @@ def serving(
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr
-    lines = []
     try:
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"listening on http://(127\.0\.0\.1:\d+)", line):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        yield found[1], process
+        yield address_of(process).removeprefix("http://"), process
     finally:
         process.kill()
         process.communicate()

@@ -16,6 +16,7 @@ from . import processes
 from .conftest import ROOT, clean_environment
 from .markdown import commands, section
 from .rendering import copy_template, make_repository
+from .services import address_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -81,16 +82,10 @@ def test_uv_alone_leads_to_a_prediction(
         text=True,
     )
     try:
-        printed = ""
-        for line in service.stderr:
-            printed += line
-            if "listening on" in line:
-                break
-        address = re.search(r"listening on (http://[\d.:]+)", printed)
-        assert address, printed
+        address = address_of(service)
         reader = threading.Thread(target=service.stderr.read, daemon=True)
         reader.start()
-        script = f"{example}\n{ask.replace('http://127.0.0.1:8000', address[1])}"
+        script = f"{example}\n{ask.replace('http://127.0.0.1:8000', address)}"
         ended = processes.run(
             ["bash", "-ec", script],
             cwd=project,
