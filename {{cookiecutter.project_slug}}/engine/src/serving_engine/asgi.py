@@ -10,7 +10,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 RawResponse = tuple[int, list[Header], bytes]
-"""Status, headers and body of a response that no application sends."""
+"""Status, headers and body of a whole response."""
 
 CANCEL_ON_DISCONNECT = "serving.cancel_on_disconnect"
 """True in the scope of a request whose task is cancelled when its client disconnects. In ASGI, the
@@ -38,6 +38,21 @@ class Responder:
         among them, and no Connection.
         """
         raise NotImplementedError
+
+
+def respond_at_once(send: Send, response: RawResponse) -> bool:
+    """Send a whole response in one call; False if `send`, or now, allows only messages."""
+    responder = getattr(send, "__self__", None)
+    if not isinstance(responder, Responder):
+        return False
+    return responder.respond(*response)
+
+
+async def respond_by_messages(send: Send, response: RawResponse) -> None:
+    """Send a whole response by the two messages of ASGI."""
+    status, headers, body = response
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 class BodyHolder:

@@ -20,7 +20,7 @@ from fastapi.routing import _FASTAPI_SCOPE_KEY, APIRoute, request_response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..asgi import CANCEL_ON_DISCONNECT, RawResponse
+from ..asgi import CANCEL_ON_DISCONNECT, RawResponse, respond_by_messages
 
 Call = Callable[..., Awaitable[Any]]
 Step = tuple[Call, tuple[int, ...]]
@@ -116,9 +116,7 @@ class FastRoute(APIRoute):
         if isinstance(result, Response):
             await result(scope, receive, send)
             return
-        status, headers, body = self.encode(result)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await respond_by_messages(send, self.encode(result))
 
     def _fastapi_handler(self, app: FastAPI) -> ASGIApp:
         """Return FastAPI's handler, with the overrides of the application in the scope."""

@@ -24,6 +24,7 @@ from ..asgi import (
     ResponseTruncated,
     Scope,
     Send,
+    respond_at_once,
 )
 from ..setting_types import Network
 from ..telemetry.metrics import Metrics
@@ -176,11 +177,8 @@ class _Response(Responder):
 
     def respond(self, status: int, headers: list[Header], body: bytes) -> bool:
         """Send a whole response, if whatever is around the application has no part in it."""
-        responder = getattr(self._send, "__self__", None)
-        if not isinstance(responder, Responder):
-            return False
         self.status = status
-        if responder.respond(status, [*headers, self._header], body):
+        if respond_at_once(self._send, (status, [*headers, self._header], body)):
             return True
         self.status = 0
         return False

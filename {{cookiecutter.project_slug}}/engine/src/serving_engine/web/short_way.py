@@ -22,7 +22,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..asgi import Responder
+from ..asgi import respond_at_once, respond_by_messages
 from .fast_route import OUTCOME, FastRoute, Outcome
 from .request_middleware import RequestMiddleware
 
@@ -90,7 +90,7 @@ class ShortWay:
         try:
             result = await route.call(scope, receive, send)
             if not isinstance(result, Response):
-                status, headers, body = route.encode(result)
+                response = route.encode(result)
         except Exception as error:
             scope[OUTCOME] = Outcome(error=error)
             await self._app(scope, receive, send)
@@ -99,11 +99,8 @@ class ShortWay:
             scope[OUTCOME] = Outcome(result)
             await self._app(scope, receive, send)
             return
-        responder = getattr(send, "__self__", None)
-        if isinstance(responder, Responder) and responder.respond(status, headers, body):
-            return
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if not respond_at_once(send, response):
+            await respond_by_messages(send, response)
 
     def _find(self, scope: Scope) -> FastRoute | None:
         """The route that the router would choose, if every route before it is fast too."""
